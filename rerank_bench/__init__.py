@@ -1,0 +1,36 @@
+"""rerank-bench: measure cross-encoder rerankers exactly and fast.
+
+The public Python API stands here, resolved on first use: importing the package imports nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rerank_bench.pipeline import build_candidates, evaluate_run, load_dataset, load_scorer, run
+
+_PUBLIC = {
+    "build_candidates": "rerank_bench.pipeline",
+    "evaluate_run": "rerank_bench.pipeline",
+    "load_dataset": "rerank_bench.pipeline",
+    "load_scorer": "rerank_bench.pipeline",
+    "run": "rerank_bench.pipeline",
+}
+
+__all__ = ["__version__", "build_candidates", "evaluate_run", "load_dataset", "load_scorer", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first asked for (PEP 562)."""
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

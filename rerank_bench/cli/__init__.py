@@ -1,0 +1,1 @@
+"""The command line: arguments to a configuration, one call, one rendering, one exit code."""

@@ -1,0 +1,1 @@
+"""Data sets: manifests, loaders (hub, BEIR folder, TREC files, the running Python's documentation)."""

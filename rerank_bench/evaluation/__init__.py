@@ -1,0 +1,1 @@
+"""Evaluation: measures through ir-measures, the three views, ties, intervals and p-values."""

@@ -1,0 +1,1 @@
+"""First stages: the analyser, BM25 over an inverted index in arrays, candidate lists and their files."""

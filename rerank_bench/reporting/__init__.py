@@ -1,0 +1,1 @@
+"""Reporting: the CSV leaderboard, tables and plots rendered from it."""

@@ -1,0 +1,206 @@
+"""Files that are either whole or absent: atomic writes, file locks, the cache folder, fingerprints.
+
+A file is written under a temporary name beside its target and renamed over it, so that a reader, a crash or Ctrl-C
+never sees half of it.  An artifact of several files is complete when the one written last exists (``result.json`` of a
+run folder, ``*.meta.json`` of a candidate list).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from filelock import FileLock, Timeout
+
+from rerank_bench.errors import DataError, EnvironmentMissingError, ParseError
+
+CACHE_VARIABLE = "RERANK_BENCH_CACHE"
+LOCK_SECONDS = 60.0
+"""How long to wait for another process that holds a file's lock."""
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be rebuilt: $RERANK_BENCH_CACHE, else the platform's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("rerank-bench")
+
+
+@contextlib.contextmanager
+def atomic_writer(path: str | Path) -> Iterator[IO[str]]:
+    """Open a UTF-8 text file that replaces ``path`` when the block ends without an error.
+
+    A name ending in ``.gz`` is compressed, without a time stamp, so equal content gives equal bytes.
+
+    Raises:
+        EnvironmentMissingError: The folder is read-only or the disk is full; ``path`` is as it was before.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as raw:
+            if path.suffix == ".gz":
+                with (
+                    gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
+                    _text_layer(cast("IO[bytes]", packed)) as text,
+                ):
+                    yield text
+            else:
+                with _text_layer(raw) as text:
+                    yield text
+                    text.flush()
+                    os.fsync(raw.fileno())
+        temporary.chmod(_default_mode())
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}:
+            reason = error.strerror or str(error)
+            msg = f"{path}: cannot be written ({reason}); free some space or choose another folder. Nothing was changed"
+            raise EnvironmentMissingError(msg) from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _text_layer(raw: IO[bytes]) -> IO[str]:
+    import io
+
+    return io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
+
+
+def _default_mode() -> int:
+    """Return the mode that ``open`` would have given (mkstemp's is 0600)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically."""
+    with atomic_writer(path) as file:
+        file.write(text)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically; NaN and infinity are refused (they are not JSON)."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Return the parsed JSON file.
+
+    Raises:
+        DataError: The file does not exist.
+        ParseError: It is not UTF-8 or not JSON; the line is named.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file"
+        raise DataError(msg) from error
+    except UnicodeDecodeError as error:
+        raise ParseError(path, None, f"is not UTF-8 ({error.reason} at byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise ParseError(path, error.lineno, f"is not JSON: {error.msg}") from error
+
+
+@contextlib.contextmanager
+def file_lock(path: str | Path) -> Iterator[None]:
+    """Hold the lock that guards ``path`` against other processes; the lock file ``.<name>.lock`` stays behind.
+
+    Raises:
+        EnvironmentMissingError: Another process held it for ``LOCK_SECONDS``, or the folder is read-only.
+    """
+    path = Path(path)
+    lock_path = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock_path, timeout=LOCK_SECONDS):
+            yield
+    except Timeout as error:
+        msg = f"{lock_path}: another process has held this lock for {LOCK_SECONDS:.0f} s; wait for it, or end it"
+        raise EnvironmentMissingError(msg) from error
+    except PermissionError as error:
+        msg = f"{path}: its folder cannot be written ({error.strerror}); choose another one"
+        raise EnvironmentMissingError(msg) from error
+
+
+def open_text(path: str | Path) -> IO[str]:
+    """Open a UTF-8 text file for reading, through gzip when its first bytes say so.
+
+    Line ends are kept as they are except that ``\\r\\n`` reads as ``\\n``.
+
+    Raises:
+        DataError: The file does not exist, or is a folder.
+    """
+    path = Path(path)
+    try:
+        raw = path.open("rb")
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file"
+        raise DataError(msg) from error
+    except (IsADirectoryError, PermissionError) as error:
+        msg = f"{path}: cannot be read ({error.strerror})"
+        raise DataError(msg) from error
+    import io
+
+    packed = raw.peek(2)[:2] == b"\x1f\x8b"
+    stream: Any = gzip.GzipFile(fileobj=raw, mode="rb") if packed else raw
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline=None)
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end) of a UTF-8 text file, plain or gzip.
+
+    Raises:
+        DataError: The file does not exist.
+        ParseError: A line is not UTF-8, or the gzip stream is cut short.
+    """
+    number = 0
+    with open_text(path) as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                yield number, line.rstrip("\n")
+        except UnicodeDecodeError as error:
+            problem = f"is not UTF-8 after this line ({error.reason}: byte {error.object[error.start]:#04x})"
+            raise ParseError(path, number, f"{problem}; convert the file to UTF-8") from error
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise ParseError(path, number, f"the compressed file ends or breaks here ({error})") from error
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint_items(items: Iterable[str]) -> str:
+    """Return the SHA-256, in hex, of a sequence of strings; order and boundaries count."""
+    digest = hashlib.sha256()
+    for item in items:
+        data = item.encode("utf-8", errors="surrogatepass")
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def fingerprint_json(value: Any) -> str:
+    """Return the SHA-256, in hex, of a value's canonical JSON (sorted keys, no spaces)."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
