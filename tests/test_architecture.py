@@ -21,7 +21,7 @@ FLOORS: list[set[str]] = [
     {"provenance", "trec_io"},
     {"ranking", "storage"},
     {"records"},
-    {"errors"},
+    {"errors", "progress"},
 ]
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
