@@ -1,0 +1,50 @@
+"""The ``rerank-bench`` command: its groups and the entry point."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import rerank_bench
+from rerank_bench.cli.candidates import candidates
+from rerank_bench.cli.datasets import datasets_app
+from rerank_bench.cli.evaluate import evaluate
+from rerank_bench.cli.leaderboard import leaderboard
+from rerank_bench.cli.run import run
+
+app = typer.Typer(
+    name="rerank-bench",
+    help="Measure rerankers: BM25 candidates, any cross-encoder, honest deltas, leaderboards.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(requested: bool) -> None:  # noqa: FBT001  typer passes the flag by position
+    if requested:
+        typer.echo(f"rerank-bench {rerank_bench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Measure rerankers: BM25 candidates, any cross-encoder, honest deltas, leaderboards."""
+
+
+app.command()(run)
+app.command()(candidates)
+app.command()(evaluate)
+app.command()(leaderboard)
+app.add_typer(datasets_app, name="datasets")
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    app()
