@@ -1,0 +1,113 @@
+"""The folder of one reranker's results.
+
+::
+
+    result.json                          everything that was measured; written last, so that it marks a whole folder
+    <dataset>.candidates.trec.gz         the first stage's list
+    <dataset>.run.trec.gz                the candidates as the reranker orders them, with its scores
+    <dataset>.missed.trec.gz             the scores of the positives that the first stage missed (injected view)
+    <dataset>.queries.csv                one row per query: first stage and reranked value of each measure and view
+
+The JSON is described by ``result.schema.json`` beside this file (JSON Schema 2020-12).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rerank_bench.errors import DataError
+from rerank_bench.records import CandidateSet, Evaluation, Run
+from rerank_bench.storage import atomic_writer, read_json, write_json
+from rerank_bench.trec_io import write_run
+
+SCHEMA_VERSION = 1
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetArtifacts:
+    """What is kept of one data set beside ``result.json``."""
+
+    candidates: CandidateSet
+    reranked: Run
+    missed: Run
+    """Scored positives that are not among the candidates."""
+    evaluation: Evaluation
+
+
+def write_run_folder(
+    folder: Path, result: Mapping[str, Any], artifacts: Mapping[str, DatasetArtifacts], *, run_name: str
+) -> None:
+    """Write all files of a run; a folder of an earlier run is replaced, its ``result.json`` taken away first.
+
+    Args:
+        folder: Created when absent.
+        result: The content of ``result.json``.
+        artifacts: By data-set name.
+        run_name: The tag in the TREC files.
+
+    Raises:
+        EnvironmentMissingError: The folder is read-only or the disk is full.
+    """
+    (folder / RESULT_FILE).unlink(missing_ok=True)
+    for name, kept in artifacts.items():
+        stem = file_stem(name)
+        write_run(folder / f"{stem}.candidates.trec.gz", kept.candidates.by_query, run_name="first-stage")
+        write_run(folder / f"{stem}.run.trec.gz", kept.reranked, run_name=run_name)
+        write_run(folder / f"{stem}.missed.trec.gz", kept.missed, run_name=run_name)
+        write_query_values(folder / f"{stem}.queries.csv", kept.evaluation)
+    write_json(folder / RESULT_FILE, result)
+
+
+def write_query_values(path: Path, evaluation: Evaluation) -> None:
+    """Write one row per (view, query): every measure's first-stage and reranked value, in full precision."""
+    with atomic_writer(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        names = list(dict.fromkeys(name for view in evaluation.views.values() for name in view.per_query))
+        columns = [column for name in names for column in (f"{name} first_stage", f"{name} reranked")]
+        writer.writerow(["view", "query_id", *columns])
+        for view_name, view in evaluation.views.items():
+            query_ids = dict.fromkeys(query_id for values in view.per_query.values() for query_id in values)
+            for query_id in query_ids:
+                cells: list[object] = []
+                for name in names:
+                    pair = view.per_query.get(name, {}).get(query_id)
+                    cells += ["", ""] if pair is None else [repr(pair[0]), repr(pair[1])]
+                writer.writerow([view_name, query_id, *cells])
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Return the result in a run folder, or in a ``result.json`` itself.
+
+    Raises:
+        DataError: There is no ``result.json`` (the run did not finish), or it is of another schema version.
+    """
+    file = path / RESULT_FILE if path.is_dir() else path
+    if not file.exists():
+        msg = f"{file}: no such file; a run folder without it is not finished: run the same command again"
+        raise DataError(msg)
+    result = read_json(file)
+    version = result.get("schema_version") if isinstance(result, dict) else None
+    if version != SCHEMA_VERSION:
+        msg = f"{file}: schema_version is {version!r}, expected {SCHEMA_VERSION}; was it written by another version?"
+        raise DataError(msg)
+    return dict(result)
+
+
+def result_schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``result.json``."""
+    import json
+
+    text = resources.files("rerank_bench.reporting").joinpath("result.schema.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def file_stem(name: str) -> str:
+    """Return a name for files: letters, digits, ``.``, ``_``, ``-``; anything else becomes ``-``."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
