@@ -67,7 +67,15 @@ def atomic_writer(path: str | Path) -> Iterator[IO[str]]:
         temporary.chmod(_default_mode())
         temporary.replace(path)
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}:
+        if error.errno in {
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EROFS,
+            errno.EACCES,
+            errno.EPERM,
+            errno.ENOTDIR,
+            errno.EEXIST,
+        }:
             reason = error.strerror or str(error)
             msg = f"{path}: cannot be written ({reason}); free some space or choose another folder. Nothing was changed"
             raise EnvironmentMissingError(msg) from error
@@ -144,25 +152,22 @@ def file_lock(path: str | Path) -> Iterator[None]:
 def open_text(path: str | Path) -> IO[str]:
     """Open a UTF-8 text file for reading, through gzip when its first bytes say so.
 
-    Line ends are kept as they are except that ``\\r\\n`` reads as ``\\n``.
-
     Raises:
         DataError: The file does not exist, or is a folder.
     """
     path = Path(path)
     try:
-        raw = path.open("rb")
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
     except FileNotFoundError as error:
         msg = f"{path}: no such file"
         raise DataError(msg) from error
     except (IsADirectoryError, PermissionError) as error:
         msg = f"{path}: cannot be read ({error.strerror})"
         raise DataError(msg) from error
-    import io
-
-    packed = raw.peek(2)[:2] == b"\x1f\x8b"
-    stream: Any = gzip.GzipFile(fileobj=raw, mode="rb") if packed else raw
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline=None)
+    if packed:
+        return cast("IO[str]", gzip.open(path, "rt", encoding="utf-8-sig"))
+    return path.open(encoding="utf-8-sig")
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:

@@ -7,7 +7,6 @@ fields are errors that name the line; nothing is dropped.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +16,9 @@ from rerank_bench.errors import ParseError
 from rerank_bench.ranking import rank_docs
 from rerank_bench.records import Run, ScoredDocs
 from rerank_bench.storage import atomic_writer, read_lines
+
+FLOAT32_OVERFLOW = 2.0**128 - 2.0**103
+"""The smallest double that rounds to infinity as float32: half a unit above the largest finite one."""
 
 
 def read_run(path: str | Path, *, depth: int | None = None) -> dict[str, ScoredDocs]:
@@ -59,7 +61,7 @@ def _parse_score(path: str | Path, number: int, query_id: str, doc_id: str, text
     except ValueError as error:
         problem = f"score of query {query_id!r}, document {doc_id!r} is {text!r}, expected a number"
         raise ParseError(path, number, problem) from error
-    if not math.isfinite(score) or abs(score) > float(np.finfo(np.float32).max):
+    if not abs(score) < FLOAT32_OVERFLOW:  # NaN too
         problem = f"score of query {query_id!r}, document {doc_id!r} is {text!r}, expected a finite float32 number"
         raise ParseError(path, number, problem)
     return score
