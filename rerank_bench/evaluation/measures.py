@@ -171,7 +171,7 @@ def _evaluate_part(query_ids: Sequence[str], qrels: Qrels, run: Run, values: dic
     except subprocess.CalledProcessError as error:
         msg = (
             f"one of the measures {', '.join(values)} is computed by an external program (gdeval), which refused these "
-            f"judgements with exit code {error.returncode}; it takes grades from 0 to 4 only. Leave the measure out"
+            f"judgements with exit code {error.returncode}; it takes grades up to 4 only. Leave the measure out"
         )
         raise DataError(msg) from error
 
