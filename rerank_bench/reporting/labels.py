@@ -1,0 +1,74 @@
+"""Short names: what fits into a table's column or beside a point, and still tells any two apart."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from rerank_bench.reporting.columns import Row
+from rerank_bench.reporting.comparability import model_key
+
+_FINGERPRINT_DIGITS = 8
+_TAIL_SHARES = (0.5, 0.35, 0.65, 0.8, 0.2)
+"""Shares of a shortened name that its end gets, tried until no two names look alike."""
+
+
+def shorten_datasets(names: Sequence[str]) -> dict[str, str]:
+    """Return name -> the name without a leading "Nano", unless two would then read the same."""
+    short = {name: re.sub(r"^nano(beir)?[-_/ ]?(?=\w)", "", name, flags=re.IGNORECASE) for name in names}
+    counts = Counter(text.casefold() for text in short.values())
+    return {name: text if counts[text.casefold()] == 1 else name for name, text in short.items()}
+
+
+def shorten_models(names: Sequence[str], width: int) -> dict[str, str]:
+    """Return name -> at most ``width`` characters of it, cut in the middle; different names stay different.
+
+    Args:
+        names: Full names.
+        width: At least 8.
+    """
+    distinct = list(dict.fromkeys(names))
+    for tail_share in _TAIL_SHARES:
+        short = {name: _cut_middle(name, width, tail_share) for name in distinct}
+        if len(set(short.values())) == len(distinct):
+            return short
+    return {
+        name: name if len(name) <= width else f"{_cut_middle(name, width - len(f'~{number}'), 0.5)}~{number}"
+        for number, name in enumerate(distinct, start=1)
+    }
+
+
+def _cut_middle(name: str, width: int, tail_share: float) -> str:
+    if len(name) <= width:
+        return name
+    kept = width - 1
+    tail = max(1, round(kept * tail_share))
+    return f"{name[: kept - tail]}…{name[len(name) - tail :]}"
+
+
+def label_models(rows: Sequence[Row]) -> dict[tuple[object, ...], str]:
+    """Return model key -> its name, with the settings in brackets that tell it from others of the same name.
+
+    ``demo`` scored in two number types becomes ``demo [float32]`` and ``demo [bfloat16]``.
+    """
+    by_name: dict[str, dict[tuple[object, ...], Row]] = {}
+    for row in rows:
+        by_name.setdefault(row["model"], {})[model_key(row)] = row
+    labels = {}
+    for name, row_by_key in by_name.items():
+        settings = {key: _settings(row) for key, row in row_by_key.items()}
+        varying = [i for i in range(4) if len({texts[i] for texts in settings.values()}) > 1]
+        for key, texts in settings.items():
+            told = " ".join(texts[i] for i in varying)
+            labels[key] = f"{name} [{told}]" if told else name
+    return labels
+
+
+def _settings(row: Row) -> tuple[str, str, str, str]:
+    return (
+        row["weights_fingerprint"][:_FINGERPRINT_DIGITS] or "no weights",
+        f"{row['max_length']} tokens",
+        row["dtype"] or "no dtype",
+        row["device"] or "no device",
+    )

@@ -1,0 +1,195 @@
+"""Leaderboard rows from a run's ``result.json``: one per (data set, view), and one per (suite, view).
+
+A suite of one data set gets no row, since it would repeat the data set's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rerank_bench.errors import ConfigError, DataError
+from rerank_bench.reporting.columns import COLUMNS, FIRST_STAGE_SUFFIX, MEASURE_COLUMNS, PRIMARY_MEASURE, Row
+from rerank_bench.reporting.run_folder import SCHEMA_VERSION
+from rerank_bench.storage import fingerprint_json
+
+_FINGERPRINTS = ("corpus", "queries", "qrels", "candidates")
+
+
+def rows_from_result(result: Mapping[str, Any], run_folder: str, *, allow_incomparable: bool = False) -> list[Row]:
+    """Return the leaderboard rows of one model's result.
+
+    Args:
+        result: The dictionary of ``result.json``.
+        run_folder: What the column ``run_folder`` says; a relative path keeps the file free of a machine's paths.
+        allow_incomparable: Whether to return rows of a result with ``comparable: false`` (a run over part of the
+            queries), to show them on the screen.  They must not go into a leaderboard.
+
+    Raises:
+        ConfigError: The result is not comparable and that was not allowed.
+        DataError: The result lacks a field, or has another schema version; the message names the field.
+    """
+    schema = _field(result, "schema_version")
+    if schema != SCHEMA_VERSION:
+        msg = f"{run_folder}: result.json has schema_version {schema!r}, expected {SCHEMA_VERSION}; run it again"
+        raise DataError(msg)
+    model = _field(result, "model", "name")
+    if not allow_incomparable and not _field(result, "comparable"):
+        limit = _field(result, "request").get("limit")
+        msg = (
+            f"{run_folder}: the result of {model!r} covers only a part of the queries (limit {limit}) and compares with "
+            f"no other; run it again without --limit to put it into a leaderboard"
+        )
+        raise ConfigError(msg)
+    shared = _shared_fields(result, run_folder)
+    rows = []
+    for name in _field(result, "datasets"):
+        fields = shared | _dataset_fields(result, name)
+        rows += _view_rows(fields, _field(result, "datasets", name, "views"))
+    for name, suite in _field(result, "suites").items():
+        members = _field(suite, "datasets")
+        if len(members) > 1:
+            fields = shared | _suite_fields(result, name, members)
+            rows += _view_rows(fields, _field(suite, "views"))
+    return rows
+
+
+def _field(value: Any, *path: str) -> Any:
+    """Return the value at a path of keys; a missing key is an error that names the path."""
+    for depth, key in enumerate(path, start=1):
+        if not isinstance(value, Mapping) or key not in value:
+            msg = f"result.json: {' > '.join(path[:depth])} is missing; was it written by another version?"
+            raise DataError(msg)
+        value = value[key]
+    return value
+
+
+def _shared_fields(result: Mapping[str, Any], run_folder: str) -> Row:
+    """Return the columns that are the same in all rows of a result."""
+    model, provenance = _field(result, "model"), _field(result, "provenance")
+    versions = {
+        "rerank-bench": provenance.get("rerank_bench"),
+        "python": provenance.get("python"),
+        **provenance.get("versions", {}),
+    }
+    texts = {
+        **{name: model.get(name) for name in ("family", "revision", "weights_fingerprint", "dtype", "device")},
+        **{name: provenance.get(name) for name in ("machine", "commit", "utc_time", "command")},
+    }
+    return {
+        **{name: text or "" for name, text in texts.items()},
+        "model": _field(model, "name"),
+        "num_parameters": model.get("num_parameters"),
+        "max_length": model.get("max_length"),
+        "protocol_version": _field(result, "protocol_version"),
+        "versions": ";".join(f"{name}={version}" for name, version in versions.items() if version),
+        "run_folder": run_folder,
+    }
+
+
+def _dataset_fields(result: Mapping[str, Any], name: str) -> Row:
+    """Return the columns that are the same in all views of one data set."""
+    dataset = _field(result, "datasets", name)
+    timing = dataset.get("timing") or {}
+    return {
+        "kind": "dataset",
+        "dataset": name,
+        "datasets": "",
+        **{f"{kind}_fingerprint": _field(dataset, "fingerprints", kind) for kind in _FINGERPRINTS},
+        "first_stage": _field(dataset, "first_stage", "name"),
+        "depth": _field(dataset, "depth"),
+        "num_queries": _field(dataset, "counts", "evaluated"),
+        "num_pairs": _field(dataset, "counts", "pairs"),
+        "ties_share": _field(dataset, "ties", "share_crossing"),
+        "truncated_share": timing.get("truncated_share"),
+        **{name: _rounded(timing.get(name)) for name in ("score_seconds", "pairs_per_second", "tokens_per_second")},
+    }
+
+
+def _suite_fields(result: Mapping[str, Any], name: str, members: Sequence[str]) -> Row:
+    """Return the columns that are the same in all views of one suite.
+
+    Counts and seconds are summed, shares weighted by their queries or pairs, and each fingerprint covers the members'.
+    """
+    rows = [_dataset_fields(result, member) for member in members]
+    depths = {row["depth"] for row in rows}
+    if len(depths) > 1:
+        msg = f"result.json: the data sets of suite {name!r} have different depths ({sorted(depths)}); run them at one"
+        raise DataError(msg)
+    first_stages = sorted({row["first_stage"] for row in rows})
+    seconds, tokens = (
+        _sum(row["score_seconds"] for row in rows),
+        _sum(_num_tokens(result, member) for member in members),
+    )
+    num_pairs = sum(row["num_pairs"] for row in rows)
+    return {
+        "kind": "suite",
+        "dataset": name,
+        "datasets": ";".join(members),
+        **suite_fingerprints(rows),
+        "first_stage": "+".join(first_stages),
+        "depth": depths.pop(),
+        "num_queries": sum(row["num_queries"] for row in rows),
+        "num_pairs": num_pairs,
+        "ties_share": _weighted_mean(rows, "ties_share", "num_queries"),
+        "truncated_share": _weighted_mean(rows, "truncated_share", "num_pairs"),
+        "score_seconds": _rounded(seconds),
+        "pairs_per_second": _rounded(num_pairs / seconds) if seconds else None,
+        "tokens_per_second": _rounded(tokens / seconds) if seconds and tokens is not None else None,
+    }
+
+
+def suite_fingerprints(rows: Sequence[Row]) -> dict[str, str]:
+    """Return a suite's fingerprint columns: each the SHA-256 over its data sets' names and fingerprints.
+
+    Args:
+        rows: One row of each data set of the suite, in any order.
+    """
+    columns = [f"{kind}_fingerprint" for kind in _FINGERPRINTS]
+    return {column: fingerprint_json({row["dataset"]: row[column] for row in rows}) for column in columns}
+
+
+def _view_rows(fields: Row, views: Mapping[str, Any]) -> list[Row]:
+    """Return one complete row per view: every column of the header has a value, ``None`` or ''."""
+    rows = []
+    for view, evaluation in views.items():
+        row = fields | {"view": view} | _measure_fields(_field(evaluation, "measures"))
+        rows.append({column.name: row.get(column.name, "" if column.kind == "text" else None) for column in COLUMNS})
+    return rows
+
+
+def _measure_fields(measures: Mapping[str, Any]) -> Row:
+    fields: Row = {}
+    for measure, column in MEASURE_COLUMNS.items():
+        if measure in measures:
+            fields[column] = _field(measures, measure, "reranked")
+            fields[f"{column}{FIRST_STAGE_SUFFIX}"] = _field(measures, measure, "first_stage")
+    primary = _field(measures, PRIMARY_MEASURE)
+    interval = primary.get("ci") or (None, None)
+    fields |= {"delta": _field(primary, "delta"), "ci_low": interval[0], "ci_high": interval[1]}
+    return fields | {name: primary.get(name) for name in ("p", "ceiling", "headroom_used", "mde")}
+
+
+def _num_tokens(result: Mapping[str, Any], dataset: str) -> float | None:
+    return (_field(result, "datasets", dataset).get("timing") or {}).get("tokens")
+
+
+def _sum(values: Any) -> float | None:
+    """Return the sum, ``None`` where one of the values is missing."""
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+def _weighted_mean(rows: Sequence[Row], column: str, weight: str) -> float | None:
+    total = _sum(None if row[column] is None else row[column] * row[weight] for row in rows)
+    weights = sum(row[weight] for row in rows)
+    return total / weights if total is not None and weights else None
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return a measured time or rate to three decimals: the rest is noise that would fill the file."""
+    return None if value is None else round(value, 3)
