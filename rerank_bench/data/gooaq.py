@@ -1,0 +1,106 @@
+"""GooAQ as a retrieval set: the answers of all rows are the corpus, the questions of a held-out part the queries.
+
+The held-out part is the one that the published training scripts evaluate on: the rows of
+``train_test_split(test_size=1000, seed=12)["test"]`` of the ``datasets`` library, over all rows (``gooaq-dev``) or over
+the first 100,000 (``gooaq-dev-st``).
+
+Ids do not depend on the machine or on the order of the held-out part:
+
+- a query's id is its row's number (0 is the first) in the repository's table, as a decimal string;
+- a document's id is the number of the row in which its text stands first.
+
+Answers that are equal as strings are one document.  A query's one relevant document, with grade 1, is the one whose
+text is its answer.  The millions of answers stay in Arrow.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rerank_bench.data.hub_client import fetch_verified, read_table, string_column
+from rerank_bench.data.manifests import Manifest
+from rerank_bench.errors import ManifestError
+from rerank_bench.progress import track
+from rerank_bench.records import Collection, Dataset
+
+
+def load_gooaq_dataset(manifest: Manifest) -> Dataset:
+    """Return the data set that a manifest of kind ``gooaq`` names.
+
+    Raises:
+        ChecksumError: A file is not the one that the manifest names.
+        DataError: The repository, the revision or a file is missing or damaged.
+        EnvironmentMissingError: Not in the cache, and the hub is out of reach.
+        ManifestError: The repository does not hold the rows or columns that the manifest names.
+    """
+    spec = manifest.table["gooaq"]
+    snapshot = fetch_verified(manifest.hub_source)
+    table = read_table(snapshot, spec["config"], spec["split"], [spec["question"], spec["answer"]])
+    where = f"{spec['repository']}@{snapshot.commit[:12]}"
+    if len(table) != spec["rows"]:
+        # Another number of rows is another permutation: every dev question would differ.
+        msg = f"{where}: holds {len(table):,} rows, the manifest says {spec['rows']:,}; the split would be another one"
+        raise ManifestError(msg)
+    table = table.slice(0, spec.get("first_rows", len(table)))
+    with track(f"build {manifest.name}", total=len(table), unit="rows") as advance:
+        dataset = _build(manifest, where, table)
+        advance(len(table))
+    return dataset
+
+
+def _build(manifest: Manifest, where: str, table: pa.Table) -> Dataset:
+    spec = manifest.table["gooaq"]
+    first_rows, document_of_row, texts = distinct_texts(string_column(where, table, spec["answer"]))
+    dev_rows = held_out_rows(len(table), test_size=spec["test_size"], seed=spec["seed"])
+    questions = string_column(where, table.take(pa.array(dev_rows)), spec["question"]).to_pylist()
+    query_ids = [str(row) for row in dev_rows.tolist()]
+    answer_ids = [str(row) for row in first_rows[document_of_row[dev_rows]].tolist()]
+    return Dataset(
+        name=manifest.name,
+        queries=dict(zip(query_ids, questions, strict=True)),
+        collection=Collection(pa.array(first_rows).cast(pa.large_string()), texts),
+        qrels={query_id: {doc_id: 1} for query_id, doc_id in zip(query_ids, answer_ids, strict=True)},
+        source={
+            "kind": "gooaq",
+            "repository": spec["repository"],
+            "revision": spec["revision"],
+            "rows": len(table),
+            "test_size": spec["test_size"],
+            "seed": spec["seed"],
+            "text_rule": manifest.text_rule,
+        },
+    )
+
+
+def held_out_rows(num_rows: int, *, test_size: int, seed: int) -> NDArray[np.int64]:
+    """Return (test_size,) int64: the rows that ``train_test_split`` of ``datasets`` puts into ``test``, in its order.
+
+    The library itself draws them, from a table of row numbers, so that its rule cannot be misremembered here.
+    """
+    import datasets
+
+    rows = datasets.Dataset(pa.table({"row": pa.array(np.arange(num_rows, dtype=np.int64))}))
+    parts = rows.train_test_split(test_size=test_size, seed=seed, keep_in_memory=True)
+    return np.asarray(parts["test"].with_format("arrow")[:].column("row").to_numpy(), dtype=np.int64)
+
+
+def distinct_texts(texts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int32], pa.Array]:
+    """Return the distinct strings of a column in the order of their first appearance.
+
+    Args:
+        texts: (N,) large_string without nulls.
+
+    Returns:
+        (D,) int64 row in which each distinct string stands first; (N,) int32 number of each row's string among the
+        distinct ones; (D,) large_string the distinct strings.
+    """
+    encoded = texts.dictionary_encode()
+    document_of_row = encoded.indices.to_numpy(zero_copy_only=False)  # (N,) numbered by first appearance
+    # A string stands first where its number is higher than every number before it.
+    highest_before = (
+        np.concatenate(([-1], np.maximum.accumulate(document_of_row)[:-1])) if len(texts) else document_of_row
+    )
+    first_rows = np.flatnonzero(document_of_row > highest_before).astype(np.int64, copy=False)
+    return first_rows, document_of_row, encoded.dictionary

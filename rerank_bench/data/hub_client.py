@@ -1,0 +1,304 @@
+"""Repositories of the hub on this machine: fetched whole at one commit, checked by checksum, read into Arrow.
+
+A repository is fetched with ``huggingface_hub`` and read with ``datasets`` from the folder of that commit.  Giving
+``datasets`` the repository's name instead would do both in one call, but without a network it falls back to whichever
+revision was prepared last, and before that it tries again for 23 seconds; here the pinned commit is read or nothing.
+A commit that is in the cache is read without asking the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+import socket
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from rerank_bench.data.manifests import HubSource
+from rerank_bench.errors import ChecksumError, DataError, EnvironmentMissingError, ManifestError
+from rerank_bench.progress import note, track
+from rerank_bench.storage import file_sha256
+
+PROBE_SECONDS = 3.0
+"""How long the hub may take to accept a connection before it counts as out of reach."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A repository at one commit, on disk."""
+
+    source: HubSource
+    folder: Path
+    commit: str
+    """What the source's revision resolved to."""
+
+    def describe(self) -> dict[str, str]:
+        """Return repository, revision asked for and commit, JSON-able."""
+        return {"repository": self.source.repository, "revision": self.source.revision, "commit": self.commit}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileCheck:
+    """One file of a repository against its manifest."""
+
+    file: str
+    expected: str | None
+    """SHA-256 that the manifest names; ``None`` where it names none."""
+    found: str | None
+    """SHA-256 of the file here; ``None`` where it is absent."""
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the file is there and, if a checksum is known, is the one."""
+        return self.found is not None and self.expected in {None, self.found}
+
+
+# --- fetching ---------------------------------------------------------------------------------------------------
+
+
+def fetch_snapshot(source: HubSource) -> Snapshot:
+    """Return the repository's files at the source's revision, from the cache or, if they are not there, the hub.
+
+    Raises:
+        DataError: The repository or the revision does not exist, or a file could not be fetched whole.
+        EnvironmentMissingError: Not in the cache and the hub is out of reach, or access is not granted.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    is_pinned = _COMMIT.fullmatch(source.revision) is not None
+    if is_pinned:
+        with contextlib.suppress(LocalEntryNotFoundError):
+            return _snapshot(source, is_local_only=True)
+    reason = _why_unreachable()
+    if reason is None:
+        with _translated_errors(source), track(f"fetch {source.repository}"):
+            return _snapshot(source, is_local_only=False)
+    try:
+        snapshot = _snapshot(source, is_local_only=True)
+    except LocalEntryNotFoundError as error:
+        raise _missing(source, reason) from error
+    note(f"{reason}: {source.repository}@{source.revision} is taken from the cache, at commit {snapshot.commit[:12]}")
+    return snapshot
+
+
+def fetch_verified(source: HubSource) -> Snapshot:
+    """Return the repository's files, all known checksums compared.
+
+    Raises:
+        ChecksumError: A file is not the one that the manifest names.
+        DataError: The repository or the revision does not exist, or a file could not be fetched whole.
+        EnvironmentMissingError: Not in the cache and the hub is out of reach, or access is not granted.
+    """
+    snapshot = fetch_snapshot(source)
+    verify_known_files(snapshot)
+    return snapshot
+
+
+def _snapshot(source: HubSource, *, is_local_only: bool) -> Snapshot:
+    import huggingface_hub
+
+    with _quiet_libraries():
+        folder = huggingface_hub.snapshot_download(
+            source.repository, repo_type="dataset", revision=source.revision, local_files_only=is_local_only
+        )
+    return Snapshot(source=source, folder=Path(folder), commit=Path(folder).name)
+
+
+def _why_unreachable() -> str | None:
+    """Return why the hub cannot be asked, or ``None``; the clients themselves would retry for half a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    url = urlsplit(constants.ENDPOINT)
+    host = url.hostname or ""
+    proxies = urllib.request.getproxies()
+    if url.scheme in proxies and not urllib.request.proxy_bypass(host):
+        return None  # the proxy alone knows
+    try:
+        with socket.create_connection((host, url.port or (443 if url.scheme == "https" else 80)), PROBE_SECONDS):
+            return None
+    except OSError as error:
+        return f"no connection to {constants.ENDPOINT} ({error.strerror or error})"
+
+
+def _missing(source: HubSource, reason: str) -> EnvironmentMissingError:
+    msg = (
+        f"{reason}, and {source.repository}@{source.revision} is not (or not wholly) in the cache. On a machine with "
+        f"a network run 'hf download {source.repository} --repo-type dataset --revision {source.revision}', then copy "
+        "its cache folder (HF_HOME) here"
+    )
+    return EnvironmentMissingError(msg)
+
+
+@contextlib.contextmanager
+def _translated_errors(source: HubSource) -> Iterator[None]:
+    """Raise what the hub's client raises as our errors."""
+    from huggingface_hub import errors
+
+    where = f"{source.repository}@{source.revision}"
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        msg = f"{where}: access must be granted first; accept the terms on its page and set HF_TOKEN"
+        raise EnvironmentMissingError(msg) from error
+    except errors.RepositoryNotFoundError as error:
+        msg = f"{where}: no such data set repository, or a private one; for a private one set HF_TOKEN"
+        raise DataError(msg) from error
+    except errors.RevisionNotFoundError as error:
+        msg = f"{where}: the repository has no such revision; was it rewritten? See its history for another commit"
+        raise DataError(msg) from error
+    except errors.EntryNotFoundError as error:
+        if isinstance(error, errors.LocalEntryNotFoundError):
+            raise _missing(source, f"the hub did not answer ({error.__cause__ or error})") from error
+        msg = f"{where}: a file that the repository lists cannot be fetched: {_first_line(error)}"
+        raise DataError(msg) from error
+    except errors.HfHubHTTPError as error:
+        raise _missing(source, f"the hub answered with an error ({_first_line(error)})") from error
+    except OSError as error:
+        msg = f"{where}: a file could not be fetched whole: {_first_line(error)}. Try again; what has arrived is kept"
+        raise DataError(msg) from error
+    except Exception as error:
+        # The client hands network errors of its HTTP library through, whose name differs between its versions.
+        if not type(error).__module__.startswith(("httpx", "httpcore")):
+            raise
+        raise _missing(source, f"the connection to the hub broke ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Switch the libraries' own progress bars off for a while: ``progress.track`` shows ours, on terminals only."""
+    import datasets
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    switches = []
+    if not are_progress_bars_disabled():
+        switches.append((disable_progress_bars, enable_progress_bars))
+    if not datasets.are_progress_bars_disabled():
+        switches.append((datasets.disable_progress_bars, datasets.enable_progress_bars))
+    for switch_off, _ in switches:
+        switch_off()
+    try:
+        yield
+    finally:
+        for _, switch_on in switches:
+            switch_on()
+
+
+# --- checksums --------------------------------------------------------------------------------------------------
+
+
+def check_files(snapshot: Snapshot) -> list[FileCheck]:
+    """Return one check per file with a known checksum, then one per other parquet file (nothing expected of it)."""
+    known = snapshot.source.files
+    others = (path.relative_to(snapshot.folder).as_posix() for path in sorted(snapshot.folder.rglob("*.parquet")))
+    names = [*known, *(name for name in others if name not in known)]
+    checks = []
+    for name in names:
+        path = snapshot.folder / name
+        found = file_sha256(path) if path.is_file() else None
+        checks.append(FileCheck(file=name, expected=known[name]["sha256"] if name in known else None, found=found))
+    return checks
+
+
+def verify_known_files(snapshot: Snapshot) -> None:
+    """Raise unless every file whose checksum the manifest names is there and is that file.
+
+    Raises:
+        ChecksumError: Names all files that differ, what was expected and where the copy lies.
+    """
+    problems = []
+    for name, known in snapshot.source.files.items():
+        path = snapshot.folder / name
+        if not path.is_file():
+            problems.append(f"{name} is not in the repository")
+            continue
+        found = file_sha256(path)
+        if found != known["sha256"]:
+            size, expected_size = path.stat().st_size, known.get("bytes")
+            sizes = f", {size:,} bytes instead of {expected_size:,}" if expected_size not in {None, size} else ""
+            problems.append(
+                f"{name} has SHA-256 {found}{sizes}, expected {known['sha256']}; it lies at {path.resolve()}"
+            )
+    if problems:
+        where = f"{snapshot.source.repository}@{snapshot.commit}"
+        msg = f"{where}: {'; '.join(problems)}. Remove such a file from the cache and load again"
+        raise ChecksumError(msg)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+def read_table(snapshot: Snapshot, config: str, split: str, columns: Sequence[str]) -> pa.Table:
+    """Return columns of one config and split as an Arrow table (memory-mapped where ``datasets`` maps it).
+
+    Args:
+        snapshot: The repository on disk.
+        config: The config's name.
+        split: The split's name.
+        columns: Names of the columns wanted.
+
+    Raises:
+        ManifestError: There is no such config, split or column; those that exist are named.
+        DataError: The files cannot be read; a download that was cut short, most likely.
+    """
+    import datasets
+
+    where = f"{snapshot.source.repository}@{snapshot.commit[:12]}, config {config!r}, split {split!r}"
+    try:
+        with _quiet_libraries():
+            table = datasets.load_dataset(str(snapshot.folder), config, split=split).with_format("arrow")[:]
+    except (datasets.exceptions.DatasetsError, pa.ArrowInvalid) as error:
+        cause = _first_line(error.__cause__ or error)
+        msg = (
+            f"{where}: the files cannot be read ({cause}); a download that was cut short looks like this. Remove "
+            f"{snapshot.folder} and the files that it links to, and load again"
+        )
+        raise DataError(msg) from error
+    except (ValueError, FileNotFoundError) as error:
+        # Unknown config and unknown split are bare ValueErrors whose text lists what exists.
+        msg = f"{where}: the manifest does not fit the repository: {' '.join(str(error).split())}"
+        raise ManifestError(msg) from error
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        near = [difflib.get_close_matches(column, table.column_names, n=1, cutoff=0.5) for column in missing]
+        hints = ", ".join(
+            f"{column!r}{f' (did you mean {match[0]!r}?)' if match else ''}"
+            for column, match in zip(missing, near, strict=True)
+        )
+        msg = f"{where}: no column {hints}; found: {', '.join(map(repr, table.column_names))}"
+        raise ManifestError(msg)
+    return table.select(list(columns))
+
+
+def string_column(where: str, table: pa.Table, name: str) -> pa.Array:
+    """Return a column of strings, or of whole numbers as their digits, as one (N,) large_string array without nulls.
+
+    Raises:
+        DataError: The column holds another type, or a null; the first row (from 0) with one is named.
+    """
+    column: Any = table.column(name)
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if not is_text and not pa.types.is_integer(column.type):
+        msg = f"{where}: column {name!r} is {column.type}, expected strings (or whole numbers, for ids)"
+        raise DataError(msg)
+    array = column.cast(pa.large_string()).combine_chunks()
+    if array.null_count:
+        row = array.is_null().to_numpy(zero_copy_only=False).argmax()
+        msg = f"{where}: column {name!r} is null in {array.null_count} rows (first: row {row}), expected a string"
+        raise DataError(msg)
+    return array
