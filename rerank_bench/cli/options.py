@@ -6,7 +6,6 @@ Kept free of heavy imports: ``--help`` must not load numpy, torch or pandas.
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,14 +28,24 @@ class DtypeChoice(StrEnum):
     float16 = "float16"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes; errors are still shown.")]
-Depth = Annotated[int, typer.Option(min=1, help="Documents that the first stage keeps per query.")]
-Split = Annotated[str, typer.Option(help="Split of a BEIR folder: qrels/SPLIT.tsv.")]
+MODEL_PANEL = "The model"
+OUTPUT_PANEL = "Results"
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON on stdout instead of a table.", rich_help_panel=OUTPUT_PANEL)
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="No progress and no notes; errors are still shown.", rich_help_panel=OUTPUT_PANEL
+    ),
+]
+Depth = Annotated[int, typer.Option(metavar="N", min=1, help="Documents that the first stage keeps per query.")]
+Split = Annotated[str, typer.Option(metavar="NAME", help="Split of a BEIR folder: qrels/NAME.tsv.")]
 FirstStage = Annotated[
     str,
     typer.Option(
-        metavar="NAME|RUN.trec",
+        metavar="NAME|RUN",
         help="bm25 (Lucene variant, stemmed), rank-bm25 (Okapi, as that package scores), "
         "published (the pinned NanoBEIR lists), or a TREC run file.",
     ),
@@ -45,5 +54,7 @@ Measures = Annotated[
     list[str] | None,
     typer.Option("--measure", metavar="NAME", help="An ir-measures name beside the standard set; repeatable."),
 ]
-View = Annotated[ViewChoice, typer.Option(help="The view that tables lead with.")]
-OutFolder = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
+View = Annotated[
+    ViewChoice,
+    typer.Option(metavar="VIEW", help="The view that tables lead with: end_to_end, injected or retrieved."),
+]

@@ -1,0 +1,38 @@
+"""``rerank-bench leaderboard``: a CSV leaderboard as a table, a README and plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rerank_bench.cli import options
+from rerank_bench.cli.console import command, print_json, stdout_console
+
+DEFAULT_CSV = Path("leaderboards/results.csv")
+
+
+def leaderboard(
+    *,
+    csv: Annotated[Path, typer.Argument(metavar="CSV", help="The leaderboard.")] = DEFAULT_CSV,
+    view: options.View = options.ViewChoice.end_to_end,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where README.md and plots go; default: beside the CSV.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 2 when README.md is not what the CSV renders to.")
+    ] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Print the leaderboard and render README.md and its plots (PNG and SVG) from the CSV."""
+    with command(quiet=quiet):
+        from rerank_bench import pipeline
+        from rerank_bench.cli.render import render_leaderboard
+
+        rendered = pipeline.render_leaderboard(csv, view=view.value, out=out, check=check)
+        if json:
+            print_json(rendered.records)
+        else:
+            render_leaderboard(stdout_console(), rendered)

@@ -1,0 +1,148 @@
+"""``rerank-bench run``: data sets → candidates → rerankers → results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rerank_bench.cli import options
+from rerank_bench.cli.console import command, print_json, stdout_console
+
+RESUME_HINT = "Run the same command again to go on; finished models and candidate lists are kept."
+
+
+def run(
+    *,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="SPEC",
+            help="Hub id, local folder, demo, module:callable, run:FILE, or a baseline (first-stage, random, oracle); "
+            "repeatable. Default: demo and the three baselines.",
+        ),
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("--dataset", "-d", metavar="NAME|FOLDER", help="Data set or folder; repeatable."),
+    ] = None,
+    suite: Annotated[
+        list[str] | None, typer.Option("--suite", "-s", metavar="NAME", help="Suite of data sets; repeatable.")
+    ] = None,
+    first_stage: options.FirstStage = "bm25",
+    depth: options.Depth = 100,
+    measure: options.Measures = None,
+    view: options.View = options.ViewChoice.end_to_end,
+    split: options.Split = "test",
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Only the first N queries of each data set; never comparable."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=options.MODEL_PANEL)
+    ] = "auto",
+    dtype: Annotated[
+        options.DtypeChoice,
+        typer.Option(
+            metavar="NAME",
+            help="Width of the trunk: auto (bfloat16 on CUDA, float32 elsewhere), float32, bfloat16 or float16.",
+            rich_help_panel=options.MODEL_PANEL,
+        ),
+    ] = options.DtypeChoice.auto,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Tokens per pair; default: what the checkpoint says.",
+            rich_help_panel=options.MODEL_PANEL,
+        ),
+    ] = None,
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Padded tokens per batch; default: chosen for the device.",
+            rich_help_panel=options.MODEL_PANEL,
+        ),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Overrides the family that the checkpoint's files state: sequence-classifier or bi-encoder.",
+            rich_help_panel=options.MODEL_PANEL,
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REV", help="Revision of a hub model: commit, tag or branch.", rich_help_panel=options.MODEL_PANEL
+        ),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code",
+            help="Let the checkpoint bring code of its own.",
+            rich_help_panel=options.MODEL_PANEL,
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the run folders; default: runs/ and the suite's or the data sets' names.",
+            rich_help_panel=options.OUTPUT_PANEL,
+        ),
+    ] = None,
+    leaderboard: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Default: leaderboards/results.csv if it stands here, else inside the results' folder.",
+            rich_help_panel=options.OUTPUT_PANEL,
+        ),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Rerank the first stage's candidates and measure the difference.
+
+    Without arguments: the embedded data set pydocs with the embedded demo encoder beside the baselines.
+    """
+    with command(quiet=quiet, resume_hint=RESUME_HINT):
+        from rerank_bench import pipeline
+        from rerank_bench.cli.render import render_report
+
+        config = pipeline.RunConfig(
+            models=tuple(model or ()),
+            datasets=tuple(dataset or ()),
+            suites=tuple(suite or ()),
+            first_stage=first_stage,
+            depth=depth,
+            extra_measures=tuple(measure or ()),
+            view=view.value,
+            out=out,
+            leaderboard=leaderboard,
+            split=split,
+            limit=limit,
+            scorer={
+                "family": family,
+                "revision": revision,
+                "trust_remote_code": trust_remote_code,
+                "device": device,
+                "dtype": dtype.value,
+                "max_length": max_length,
+                "batch_tokens": batch_tokens,
+            },
+        )
+        report = pipeline.run_models(config)
+        if json:
+            print_json([outcome.result for outcome in report.outcomes])
+        else:
+            render_report(stdout_console(), report)
