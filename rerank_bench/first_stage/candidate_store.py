@@ -1,0 +1,169 @@
+"""Candidate lists as files: a TREC run, and beside it what made it; and their reuse when nothing changed.
+
+``candidates.trec.gz`` holds ids and scores, ``candidates.trec.gz.meta.json`` the rest; the latter is written last, so a
+list without it is not complete.  The fingerprint in it is recomputed on reading: a list that was touched is not used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rerank_bench.errors import DataError
+from rerank_bench.first_stage.analysis import analyzer_versions
+from rerank_bench.first_stage.bm25 import BM25Config
+from rerank_bench.first_stage.candidates import build_bm25_candidates, candidates_fingerprint, check_depth
+from rerank_bench.progress import note
+from rerank_bench.provenance import library_versions
+from rerank_bench.records import EMPTY_DOCS, CandidateSet, Dataset
+from rerank_bench.storage import cache_folder, fingerprint_json, read_json, write_json
+from rerank_bench.trec_io import read_run, write_run
+
+SCHEMA_VERSION = 1
+
+CODE_VERSION = 1
+"""Bumped by any change of code that may change a list, so that lists in caches are built anew."""
+
+RUN_NAME = "candidates.trec.gz"
+META_NAME = f"{RUN_NAME}.meta.json"
+
+
+def save_candidates(folder: str | Path, dataset: Dataset, candidates: CandidateSet) -> Path:
+    """Write a candidate list and what made it; return the run's path.
+
+    Args:
+        folder: Created where it is missing; a list that stands in it is replaced.
+        dataset: The data set that the list is for.
+        candidates: The list.
+
+    Raises:
+        DataError: An id is empty or holds white space, which a TREC file cannot express.
+        EnvironmentMissingError: The folder cannot be written.
+    """
+    _check_ids(candidates)
+    path = Path(folder) / RUN_NAME
+    meta_path = Path(folder) / META_NAME
+    meta_path.unlink(missing_ok=True)
+    write_run(path, candidates.by_query, run_name=str(candidates.first_stage["name"]))
+    write_json(meta_path, _describe(dataset, candidates))
+    return path
+
+
+def load_candidates(folder: str | Path, dataset: Dataset) -> CandidateSet:
+    """Return the list that ``save_candidates`` wrote.
+
+    Args:
+        folder: Where it stands.
+        dataset: The data set that it is for: its queries without a line have an empty list.
+
+    Raises:
+        DataError: The list is missing, incomplete, damaged, or was made for another data set.
+        ParseError: A file cannot be read.
+    """
+    meta = read_json(Path(folder) / META_NAME)
+    where = Path(folder) / RUN_NAME
+    if not isinstance(meta, dict) or meta.get("schema_version") != SCHEMA_VERSION:
+        found = meta.get("schema_version") if isinstance(meta, dict) else type(meta).__name__
+        msg = f"{Path(folder) / META_NAME}: schema version is {found!r}, expected {SCHEMA_VERSION}; build the list anew"
+        raise DataError(msg)
+    if meta["dataset_fingerprints"] != dict(dataset.fingerprints):
+        msg = f"{where}: was made for {meta['dataset_name']!r} with other queries, documents or judgements; build it anew"
+        raise DataError(msg)
+    run = read_run(where)
+    by_query = {query_id: run.pop(query_id, EMPTY_DOCS) for query_id in dataset.queries}
+    fingerprint = candidates_fingerprint(by_query)
+    if run or fingerprint != meta["fingerprint"]:
+        msg = f"{where}: its ids are not those it was written with (fingerprint {fingerprint[:12]}…, expected "
+        raise DataError(f"{msg}{meta['fingerprint'][:12]}…); the file was changed or damaged; build it anew")
+    return CandidateSet(
+        dataset_name=dataset.name,
+        depth=meta["depth"],
+        by_query=by_query,
+        first_stage=meta["first_stage"],
+        fingerprint=fingerprint,
+    )
+
+
+def cached_candidates(
+    dataset: Dataset, config: BM25Config, *, depth: int, folder: str | Path | None = None
+) -> CandidateSet:
+    """Return BM25 candidates, built unless they were built before and nothing has changed since.
+
+    A data set without fingerprints of its corpus and queries is built every time.
+
+    Args:
+        dataset: Queries and collection.
+        config: Variant, parameters, analyser.
+        depth: Documents per query, at least 1.
+        folder: Where the lists are kept; ``None`` is the cache folder's ``candidates``.
+    """
+    check_depth(depth)
+    if not {"corpus", "queries"} <= dataset.fingerprints.keys():
+        return build_bm25_candidates(dataset, config, depth=depth)
+    root = Path(folder) if folder is not None else cache_folder() / "candidates"
+    place = root / f"{_safe_name(dataset.name)}-{config.describe()['name']}-{cache_key(dataset, config, depth)[:16]}"
+    if (place / META_NAME).exists():
+        try:
+            candidates = load_candidates(place, dataset)
+        except DataError as error:
+            note(f"the stored candidates cannot be used and are built anew: {error}")
+        else:
+            note(f"candidates of {dataset.name!r} taken from {place}")
+            return candidates
+    candidates = build_bm25_candidates(dataset, config, depth=depth)
+    save_candidates(place, dataset, candidates)
+    return candidates
+
+
+def cache_key(dataset: Dataset, config: BM25Config, depth: int) -> str:
+    """Return the SHA-256, in hex, over all that a list depends on.
+
+    Of the library versions only those are part of it that decide what the terms are.
+    """
+    return fingerprint_json(
+        {
+            "code": CODE_VERSION,
+            "corpus": dataset.fingerprints["corpus"],
+            "queries": dataset.fingerprints["queries"],
+            "drops_self_match": dataset.drops_self_match,
+            "first_stage": config.describe(),
+            "depth": depth,
+            "versions": analyzer_versions(),
+        }
+    )
+
+
+def _describe(dataset: Dataset, candidates: CandidateSet) -> dict[str, Any]:
+    lengths = [len(docs) for docs in candidates.by_query.values()]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "code_version": CODE_VERSION,
+        "dataset_name": dataset.name,
+        "dataset_fingerprints": dict(dataset.fingerprints),
+        "drops_self_match": dataset.drops_self_match,
+        "first_stage": dict(candidates.first_stage),
+        "depth": candidates.depth,
+        "counts": {
+            "queries": len(lengths),
+            "candidates": sum(lengths),
+            "queries_without_candidates": lengths.count(0),
+            "queries_below_depth": sum(length < candidates.depth for length in lengths),
+        },
+        "versions": {**analyzer_versions(), **library_versions(("numba", "numpy"))},
+        "fingerprint": candidates.fingerprint,
+    }
+
+
+def _check_ids(candidates: CandidateSet) -> None:
+    for query_id, docs in candidates.by_query.items():
+        for identifier in (query_id, *docs.doc_ids):
+            if identifier.split() != [identifier]:
+                msg = (
+                    f"{candidates.dataset_name}: the id {identifier!r} is empty or holds white space, which a TREC "
+                    "file cannot express; rename it in the data set"
+                )
+                raise DataError(msg)
+
+
+def _safe_name(name: str) -> str:
+    return "".join(character if character.isalnum() or character in "-_." else "_" for character in name)

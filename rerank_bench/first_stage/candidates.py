@@ -1,0 +1,201 @@
+"""Candidate lists: built by BM25, or taken from published lists or a run file.
+
+Lists that are built follow protocol, section 2: documents that share a term with the query, ordered by float32 score
+and then doc_id descending, without the query's own source document where the data set says so, cut at ``depth``.
+Lists that are taken stay as they are, except for the cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from rerank_bench.errors import ConfigError, DataError, describe_unknown
+from rerank_bench.first_stage.bm25 import BM25Config, Matches, build_index
+from rerank_bench.progress import note
+from rerank_bench.ranking import rank_docs, scores_from_ranks
+from rerank_bench.records import EMPTY_DOCS, CandidateSet, Dataset, Run, ScoredDocs
+from rerank_bench.storage import file_sha256, fingerprint_items
+from rerank_bench.trec_io import read_run
+
+PUBLISHED: Literal["published"] = "published"
+
+FIRST_STAGES: Mapping[str, BM25Config | Literal["published"]] = {
+    "bm25": BM25Config(),
+    "rank-bm25": BM25Config(variant="okapi"),
+    PUBLISHED: PUBLISHED,
+}
+"""Name on the command line -> what it stands for; every other name is the path of a TREC run file."""
+
+
+def parse_first_stage(text: str) -> BM25Config | Literal["published"] | Path:
+    """Return the first stage that a user asks for: a name of ``FIRST_STAGES``, or the path of a run file.
+
+    Raises:
+        ConfigError: Neither a name nor an existing file.
+    """
+    if text in FIRST_STAGES:
+        return FIRST_STAGES[text]
+    path = Path(text)
+    if path.is_file():
+        return path
+    msg = f"{describe_unknown('first stage', [text], FIRST_STAGES)}; or the path of a TREC run: no such file {text!r}"
+    raise ConfigError(msg)
+
+
+def build_bm25_candidates(dataset: Dataset, config: BM25Config, *, depth: int) -> CandidateSet:
+    """Return the ``depth`` best documents of every query by BM25.
+
+    Args:
+        dataset: Queries and collection; ``drops_self_match`` is obeyed.
+        config: Variant, parameters, analyser.
+        depth: Documents per query, at least 1; a list is shorter where fewer documents share a term with the query.
+
+    Raises:
+        ConfigError: ``depth`` is less than 1.
+    """
+    check_depth(depth)
+    index = build_index(dataset.collection, config)
+    # One more than wanted: the query's own document may be among them.
+    matches = index.search(list(dataset.queries.values()), depth=depth + dataset.drops_self_match)
+    by_query = {
+        query_id: _rank_matches(dataset, query_id, found, depth)
+        for query_id, found in zip(dataset.queries, matches, strict=True)
+    }
+    return _candidate_set(dataset, by_query, depth=depth, first_stage=config.describe())
+
+
+def _rank_matches(dataset: Dataset, query_id: str, matches: Matches, depth: int) -> ScoredDocs:
+    doc_ids = dataset.collection.doc_ids.take(pa.array(matches.positions)).to_pylist()
+    scores = matches.scores
+    if dataset.drops_self_match and query_id in doc_ids:
+        own = doc_ids.index(query_id)
+        doc_ids = doc_ids[:own] + doc_ids[own + 1 :]
+        scores = np.delete(scores, own)
+    return rank_docs(query_id, doc_ids, scores, depth=depth)
+
+
+def candidates_from_lists(
+    dataset: Dataset, lists: Mapping[str, Sequence[str]], *, depth: int, first_stage: Mapping[str, Any]
+) -> CandidateSet:
+    """Return lists that hold ids only, best first; a document's score is −rank.
+
+    Args:
+        dataset: The data set that the lists are for.
+        lists: query_id -> doc_ids; every query of the data set has one, possibly empty, and no other query.
+        depth: Documents to keep per query, at least 1.
+        first_stage: JSON-able: ``name`` and where the lists come from.
+
+    Raises:
+        ConfigError: ``depth`` is less than 1.
+        DataError: Queries without a list, unknown queries or documents, a document twice in a list.
+    """
+    check_depth(depth)
+    where = f"candidate lists for {dataset.name!r}"
+    missing = [query_id for query_id in dataset.queries if query_id not in lists]
+    if missing:
+        msg = f"{where}: {_examples(missing, 'queries of the data set have')} no list; were they made for other queries?"
+        raise DataError(msg)
+    for query_id, doc_ids in lists.items():
+        if len(set(doc_ids)) != len(doc_ids):
+            twice = next(doc_id for i, doc_id in enumerate(doc_ids) if doc_id in doc_ids[:i])
+            msg = f"{where}: query {query_id!r} lists document {twice!r} more than once; remove all but the first"
+            raise DataError(msg)
+    _check_known(dataset, lists, where)
+    by_query = {query_id: _from_ranks(lists[query_id][:depth]) for query_id in dataset.queries}
+    return _candidate_set(dataset, by_query, depth=depth, first_stage=first_stage)
+
+
+def candidates_from_run(dataset: Dataset, path: str | Path, *, depth: int) -> CandidateSet:
+    """Return the candidates in a TREC run file, with its scores.
+
+    A query of the data set that the file lacks gets an empty list, and a note says so: a first stage that finds
+    nothing writes no line.
+
+    Args:
+        dataset: The data set that the run is for.
+        path: The file, plain or gzip.
+        depth: Documents to keep per query, at least 1.
+
+    Raises:
+        ConfigError: ``depth`` is less than 1.
+        DataError: The file does not exist, or names queries or documents that the data set lacks.
+        ParseError: A line cannot be read.
+    """
+    check_depth(depth)
+    run = read_run(path)
+    _check_known(dataset, {query_id: docs.doc_ids for query_id, docs in run.items()}, f"{path}")
+    missing = [query_id for query_id in dataset.queries if query_id not in run]
+    if missing:
+        note(f"{path}: {_examples(missing, f'of {len(dataset.queries)} queries have')} no line; they get no candidates")
+    by_query = {query_id: _cut(run.get(query_id, EMPTY_DOCS), depth) for query_id in dataset.queries}
+    first_stage = {"name": "trec-run", "file": Path(path).name, "sha256": file_sha256(path)}
+    return _candidate_set(dataset, by_query, depth=depth, first_stage=first_stage)
+
+
+def candidates_fingerprint(by_query: Run) -> str:
+    """Return the SHA-256, in hex, over the ordered ids of every query; the order of the queries does not count."""
+
+    def items() -> Iterator[str]:
+        for query_id in sorted(by_query):
+            doc_ids = by_query[query_id].doc_ids
+            yield query_id
+            yield str(len(doc_ids))  # where the next query begins
+            yield from doc_ids
+
+    return fingerprint_items(items())
+
+
+def check_depth(depth: int) -> None:
+    """Raise if a depth is not at least 1.
+
+    Raises:
+        ConfigError: Names the depth.
+    """
+    if depth < 1:
+        msg = f"depth is {depth}, expected at least 1: the number of documents that the first stage keeps per query"
+        raise ConfigError(msg)
+
+
+def _from_ranks(doc_ids: Sequence[str]) -> ScoredDocs:
+    scores = scores_from_ranks(len(doc_ids))
+    scores.flags.writeable = False
+    return ScoredDocs(tuple(doc_ids), scores)
+
+
+def _cut(docs: ScoredDocs, depth: int) -> ScoredDocs:
+    return ScoredDocs(docs.doc_ids[:depth], docs.scores[:depth])
+
+
+def _candidate_set(dataset: Dataset, by_query: Run, *, depth: int, first_stage: Mapping[str, Any]) -> CandidateSet:
+    return CandidateSet(
+        dataset_name=dataset.name,
+        depth=depth,
+        by_query=by_query,
+        first_stage=first_stage,
+        fingerprint=candidates_fingerprint(by_query),
+    )
+
+
+def _check_known(dataset: Dataset, lists: Mapping[str, Iterable[str]], where: str) -> None:
+    """Raise if lists name queries or documents that the data set lacks."""
+    unknown = [query_id for query_id in lists if query_id not in dataset.queries]
+    if unknown:
+        msg = f"{where}: {_examples(unknown, f'queries are not among the {len(dataset.queries)} of {dataset.name!r}')}"
+        raise DataError(f"{msg}; choose the file of this data set, or remove them")
+    doc_ids = list(dict.fromkeys(doc_id for of_query in lists.values() for doc_id in of_query))
+    positions = dataset.collection.positions(doc_ids)
+    unknown = [doc_id for doc_id, position in zip(doc_ids, positions.tolist(), strict=True) if position < 0]
+    if unknown:
+        found = _examples(unknown, f"documents are not among the {len(dataset.collection)} of {dataset.name!r}")
+        msg = f"{where}: {found}; was the list made from another collection or another version of it?"
+        raise DataError(msg)
+
+
+def _examples(ids: Collection[str], statement: str) -> str:
+    """Return ``"12 <statement> (first: 'a', 'b', 'c')"``."""
+    return f"{len(ids)} {statement} (first: {', '.join(repr(i) for i in list(ids)[:3])})"

@@ -1,0 +1,122 @@
+"""Compiled loops over the inverted index: build it, add up a query's scores, keep the best.
+
+The index is a sparse matrix by columns: the postings of term t stand at ``indptr[t]:indptr[t + 1]`` of two arrays, the
+documents' positions, ascending, and the term's frequency in each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rerank_bench.first_stage.compilation import compiled
+
+UNTOUCHED = -np.inf
+"""The score of a document that shares no term with the query; no sum of finite numbers equals it."""
+
+
+@compiled
+def count_documents(token_ids, offsets, num_terms):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  compiled
+    """Return (V,) int64: in how many documents each term occurs.
+
+    Args:
+        token_ids: (T,) int32, the terms of all documents.
+        offsets: (N + 1,) int64, where each document begins.
+        num_terms: V.
+    """
+    document_frequencies = np.zeros(num_terms, dtype=np.int64)
+    last_doc = np.full(num_terms, -1, dtype=np.int32)
+    for doc in range(len(offsets) - 1):
+        for i in range(offsets[doc], offsets[doc + 1]):
+            term = token_ids[i]
+            if last_doc[term] != doc:
+                last_doc[term] = doc
+                document_frequencies[term] += 1
+    return document_frequencies
+
+
+@compiled
+def fill_postings(token_ids, offsets, indptr):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  compiled
+    """Return the postings' (P,) int32 documents and (P,) int32 term frequencies.
+
+    Args:
+        token_ids: (T,) int32, the terms of all documents.
+        offsets: (N + 1,) int64, where each document begins.
+        indptr: (V + 1,) int64, where each term's postings begin.
+    """
+    docs = np.empty(indptr[-1], dtype=np.int32)
+    frequencies = np.empty(indptr[-1], dtype=np.int32)
+    heads = indptr[:-1].copy()
+    for doc in range(len(offsets) - 1):
+        for i in range(offsets[doc], offsets[doc + 1]):
+            term = token_ids[i]
+            head = heads[term]
+            if head > indptr[term] and docs[head - 1] == doc:
+                frequencies[head - 1] += 1
+            else:
+                docs[head] = doc
+                frequencies[head] = 1
+                heads[term] = head + 1
+    return docs, frequencies
+
+
+@compiled
+def add_scores(query_terms, indptr, docs, frequencies, idf, norms, factor, scores, touched):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, PLR0917  compiled
+    """Add up a query's scores and return how many documents share a term with it.
+
+    Terms are added in the query's order, one occurrence after the other: floating-point sums depend on it.
+
+    Args:
+        query_terms: (terms,) int32.
+        indptr: (V + 1,) int64.
+        docs: (P,) int32.
+        frequencies: (P,) int32.
+        idf: (V,) float64.
+        norms: (N,) float64, k1 · (1 − b + b · length / mean length).
+        factor: k1 + 1 or 1.
+        scores: (N,) float64, all UNTOUCHED; receives the scores.
+        touched: (N,) int32, receives the positions of the documents that share a term.
+    """
+    num_touched = 0
+    for term in query_terms:
+        for i in range(indptr[term], indptr[term + 1]):
+            doc = docs[i]
+            frequency = frequencies[i]
+            score = idf[term] * (frequency * factor / (frequency + norms[doc]))
+            if scores[doc] == UNTOUCHED:
+                touched[num_touched] = doc
+                num_touched += 1
+                scores[doc] = score
+            else:
+                scores[doc] += score
+    return num_touched
+
+
+@compiled
+def take_scores(scores, touched):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  compiled
+    """Return (n,) float64: the scores of the touched documents, which are UNTOUCHED again afterwards."""
+    taken = np.empty(len(touched), dtype=np.float64)
+    for i in range(len(touched)):
+        taken[i] = scores[touched[i]]
+        scores[touched[i]] = UNTOUCHED
+    return taken
+
+
+@compiled
+def depth_th_best(values, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  compiled
+    """Return the ``depth``-th largest of (n,) values, n ≥ depth ≥ 1: the root of a heap of the largest so far."""
+    heap = np.sort(values[:depth])
+    for i in range(depth, len(values)):
+        value = values[i]
+        if value <= heap[0]:
+            continue
+        node = 0
+        while 2 * node + 1 < depth:
+            child = 2 * node + 1
+            if child + 1 < depth and heap[child + 1] < heap[child]:
+                child += 1
+            if heap[child] >= value:
+                break
+            heap[node] = heap[child]
+            node = child
+        heap[node] = value
+    return heap[0]
