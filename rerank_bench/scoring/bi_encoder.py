@@ -1,0 +1,239 @@
+"""Family ``bi-encoder``: each text alone through one encoder, a pair's score is the similarity of two vectors.
+
+Pooling, normalisation, prompts, similarity and length are read from the Sentence Transformers files of the checkpoint.
+Every distinct text is encoded once, however many pairs it stands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_bench import progress
+from rerank_bench.errors import ConfigError
+from rerank_bench.scoring.checkpoints import Checkpoint
+from rerank_bench.scoring.loading import load_model, load_tokenizer, lower_trunk, resolve_max_length
+from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
+from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
+from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary, encode_whole
+
+if TYPE_CHECKING:
+    import torch
+
+Pooling = Literal["mean", "cls", "lasttoken"]
+POOLINGS = ("mean", "cls", "lasttoken")
+SIMILARITIES = ("cosine", "dot")
+COMPARE_PAIRS = 65_536
+"""Pairs compared at once: their vectors, at 1,024 dimensions, take half a gigabyte."""
+
+_LEGACY_POOLINGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """From hidden states to a score, as the checkpoint's files say."""
+
+    pooling: Pooling
+    normalize: bool
+    similarity: Literal["cosine", "dot"]
+    query_prompt: str
+    doc_prompt: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name, JSON-able."""
+        return {
+            "pooling": self.pooling,
+            "normalize": self.normalize,
+            "similarity": self.similarity,
+            "query_prompt": self.query_prompt,
+            "doc_prompt": self.doc_prompt,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BiEncoderScorer:
+    """A loaded bi-encoder."""
+
+    runtime: ModelRuntime
+    tokenizer: Any
+    max_length: int
+    recipe: Recipe
+    has_type_ids: bool
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, config: ScorerConfig) -> BiEncoderScorer:
+        """Return the scorer of a checkpoint.
+
+        Raises:
+            ConfigError: The files ask for a module, pooling or similarity that is not supported.
+            ScoringError: Weights or tokenizer are incomplete.
+        """
+        recipe = read_recipe(checkpoint)
+        tokenizer = load_tokenizer(checkpoint, config)
+        if checkpoint.st_transformer.get("do_lower_case"):
+            _lower_case(tokenizer)
+        # A pooler is not part of a bi-encoder: the hidden states are pooled here, so its weights may be absent.
+        model = load_model(checkpoint, config, "AutoModel", unused=("pooler.",))
+        max_length = resolve_max_length(checkpoint, config, tokenizer, model)
+        num_special = tokenizer.num_special_tokens_to_add(pair=False)
+        if max_length <= num_special:
+            msg = (
+                f"max_length is {max_length}, but the tokenizer adds {num_special} special tokens; pass more than that"
+            )
+            raise ConfigError(msg)
+        has_type_ids = takes_type_ids(model) and "token_type_ids" in tokenizer(["a"])
+        runtime = ModelRuntime.place(checkpoint, config, model, _place)
+        scorer = cls(runtime, tokenizer, max_length, recipe, has_type_ids)
+        probe = scorer.encode_texts(["stop a program"], ["a text that is longer than the query beside it"])
+        check_padding(checkpoint.name, probe, scorer.embed_batch, is_exact=runtime.is_float32)
+        return scorer
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, hex, of all that decides a score."""
+        return self.runtime.fingerprint(self.recipe.as_dict(), self.max_length)
+
+    @property
+    def default_batch_tokens(self) -> int:
+        """Budget when the user names none."""
+        return self.runtime.default_batch_tokens
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result records of the model, JSON-able."""
+        return self.runtime.describe() | {"max_length": self.max_length} | self.recipe.as_dict()
+
+    def peak_device_bytes(self) -> int | None:
+        """Return the highest device memory so far, in bytes."""
+        return self.runtime.peak_device_bytes()
+
+    def encode_texts(self, queries: Sequence[str], docs: Sequence[str]) -> EncodedItems:
+        """Tokenise the queries, then the documents, each behind its prompt."""
+        texts = [self.recipe.query_prompt + text for text in queries]
+        texts += [self.recipe.doc_prompt + text for text in docs]
+        tokens = encode_whole(self.tokenizer, texts, None, self.max_length, has_type_ids=self.has_type_ids)
+        check_vocabulary(self.runtime.name, tokens, self.runtime.num_embeddings)
+        return tokens
+
+    def embed_batch(self, batch: TokenBatch) -> NDArray[np.float32]:
+        """Return (B, H) float32, of length 1 where the checkpoint says so."""
+        return self.runtime.compute(batch, partial(_pool, self.recipe))
+
+    def compare(
+        self, query_vectors: NDArray[np.float32], doc_vectors: NDArray[np.float32], pairs: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return (N,) float32: cosine or dot product of each pair's vectors, from (Q, H) and (D, H)."""
+        if self.recipe.similarity == "cosine" and not self.recipe.normalize:
+            query_vectors, doc_vectors = _unit(query_vectors), _unit(doc_vectors)
+        scores = np.empty(len(pairs), dtype=np.float32)
+        for start in range(0, len(pairs), COMPARE_PAIRS):
+            chunk = pairs[start : start + COMPARE_PAIRS]
+            scores[start : start + len(chunk)] = np.einsum(
+                "nh,nh->n", query_vectors[chunk[:, 0]], doc_vectors[chunk[:, 1]]
+            )
+        return scores
+
+
+def _place(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    import torch
+
+    if dtype != torch.float32:
+        lower_trunk(model, dtype)
+    return model.to(device)
+
+
+def _pool(recipe: Recipe, outputs: Any, mask: torch.Tensor) -> torch.Tensor:
+    """Return (B, H) float32 from (B, L, H) hidden states; the mask is (B, L), padding on the right."""
+    import torch
+
+    hidden = outputs.last_hidden_state.float()  # (B, L, H)
+    if recipe.pooling == "cls":
+        pooled = hidden[:, 0]
+    elif recipe.pooling == "lasttoken":
+        pooled = hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
+    else:
+        weights = mask.unsqueeze(-1).float()  # (B, L, 1)
+        pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+    return torch.nn.functional.normalize(pooled, dim=1) if recipe.normalize else pooled
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
+
+
+def _lower_case(tokenizer: Any) -> None:
+    """Let the tokenizer lower-case first, as ``do_lower_case`` in the Sentence Transformers settings asks."""
+    from tokenizers import normalizers
+
+    backend = tokenizer.backend_tokenizer
+    rest = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+
+
+def read_recipe(checkpoint: Checkpoint) -> Recipe:
+    """Return how the checkpoint's files turn hidden states into a score.
+
+    Raises:
+        ConfigError: They ask for something that is not supported; it is named.
+    """
+    kinds = [module.kind for module in checkpoint.modules]
+    unknown = [kind for kind in kinds if kind not in {"Transformer", "Pooling", "Normalize"}]
+    if unknown:
+        msg = (
+            f"model {checkpoint.name!r}: modules.json asks for {', '.join(unknown)}; "
+            "the family bi-encoder supports Transformer, Pooling and Normalize"
+        )
+        raise ConfigError(msg)
+    similarity = checkpoint.st_config.get("similarity_fn_name") or "cosine"
+    if similarity not in SIMILARITIES:
+        msg = f"model {checkpoint.name!r}: similarity {similarity!r} is not supported, only {', '.join(SIMILARITIES)}"
+        raise ConfigError(msg)
+    query_prompt, doc_prompt = _prompts(checkpoint)
+    pooling_config = next((module.config for module in checkpoint.modules if module.kind == "Pooling"), None)
+    if (query_prompt or doc_prompt) and pooling_config and not pooling_config.get("include_prompt", True):
+        msg = f"model {checkpoint.name!r}: pooling without the prompt's tokens (include_prompt false) is not supported"
+        raise ConfigError(msg)
+    return Recipe(
+        pooling=_pooling(checkpoint.name, pooling_config),
+        normalize="Normalize" in kinds,
+        similarity=similarity,
+        query_prompt=query_prompt,
+        doc_prompt=doc_prompt,
+    )
+
+
+def _pooling(name: str, config: Mapping[str, Any] | None) -> Pooling:
+    if config is None:
+        progress.note(f"{name}: no modules.json names a pooling; the mean over the tokens is used")
+        return "mean"
+    modes = config.get("pooling_mode")
+    if modes is None:
+        modes = [mode for key, mode in _LEGACY_POOLINGS.items() if config.get(key)] or ["mean"]
+    modes = [modes] if isinstance(modes, str) else list(modes)
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        msg = f"model {name!r}: pooling {' + '.join(modes)} is not supported, only one of {', '.join(POOLINGS)}"
+        raise ConfigError(msg)
+    return cast("Pooling", modes[0])
+
+
+def _prompts(checkpoint: Checkpoint) -> tuple[str, str]:
+    """Return (query prompt, document prompt), as Sentence Transformers documents it; empty where the files name none.
+
+    A default prompt is for texts of no stated role and is not used.  A checkpoint that names its document prompt
+    ``passage`` or ``corpus`` gets it (Sentence Transformers 6.2 passes over it: its own empty ``document`` comes first).
+    """
+    prompts = checkpoint.st_config.get("prompts") or {}
+    doc_prompt = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), "")
+    return prompts.get("query") or "", doc_prompt or ""

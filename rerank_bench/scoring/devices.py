@@ -1,0 +1,139 @@
+"""Where a model runs and in which precision: the choice, and what it cost in memory.
+
+Nothing here changes a setting of the process: no thread count, no environment variable, no default dtype.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rerank_bench.errors import ConfigError, EnvironmentMissingError, describe_unknown
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+CPU_BATCH_TOKENS = 2_000
+"""Fastest of 1,000 to 16,000 for a MiniLM-L6 in float32 on two cores: a batch that stays in the cache."""
+CPU_HALF_BATCH_TOKENS = 4_000
+MPS_BATCH_TOKENS = 8_000
+CUDA_BATCH_TOKENS = 65_536
+"""Enough to keep a large GPU busy with a small model; halved on the way when memory does not suffice."""
+
+
+def is_device_name(text: str) -> bool:
+    """Return whether ``text`` has the form of a device: one of ``DEVICES``, or ``cuda:N``."""
+    kind, colon, index = text.partition(":")
+    return text in DEVICES or (kind == "cuda" and bool(colon) and index.isdecimal())
+
+
+def check_device_name(text: str) -> None:
+    """Raise unless ``text`` has the form of a device.
+
+    Raises:
+        ConfigError: It has not; the nearest names are offered.
+    """
+    if not is_device_name(text):
+        raise ConfigError(describe_unknown("device", [text], [*DEVICES, "cuda:0"]))
+
+
+def resolve_device(request: str) -> torch.device:
+    """Return the device to run on.
+
+    Args:
+        request: ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises:
+        ConfigError: The name is none of these.
+        EnvironmentMissingError: The device was asked for by name and is absent.
+    """
+    import torch
+
+    check_device_name(request)
+    has_mps = torch.backends.mps.is_available()
+    if request == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
+    device = torch.device(request)
+    if device.type == "cuda":
+        _check_cuda(request, device.index or 0)
+    if device.type == "mps" and not has_mps:
+        msg = f"device 'mps' was asked for, but torch {torch.__version__} finds no Apple GPU here; use --device cpu"
+        raise EnvironmentMissingError(msg)
+    return device
+
+
+def _check_cuda(request: str, index: int) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        msg = (
+            f"device {request!r} was asked for, but torch {torch.__version__} ({build}) finds no CUDA device; "
+            "install a driver and a CUDA build of torch, or use --device cpu"
+        )
+        raise EnvironmentMissingError(msg)
+    count = torch.cuda.device_count()
+    if index >= count:
+        msg = f"device {request!r} was asked for, but there are {count} CUDA devices (cuda:0 to cuda:{count - 1})"
+        raise EnvironmentMissingError(msg)
+
+
+def resolve_dtype(request: str, device: torch.device) -> torch.dtype:
+    """Return the precision of the trunk; head and logit are float32 whatever this says.
+
+    Args:
+        request: ``auto`` (bfloat16 on a CUDA device with units for it, else float32), or a name of ``DTYPES``.
+        device: Where the model runs.
+
+    Raises:
+        ConfigError: Unknown name.
+    """
+    import torch
+
+    if request not in DTYPES:
+        raise ConfigError(describe_unknown("dtype", [request], DTYPES))
+    if request == "auto":
+        has_units = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if has_units else torch.float32
+    dtype: torch.dtype = getattr(torch, request)
+    return dtype
+
+
+def default_batch_tokens(device: torch.device, dtype: torch.dtype) -> int:
+    """Return the number of padded tokens per batch when the user names none."""
+    import torch
+
+    if device.type == "cuda":
+        return CUDA_BATCH_TOKENS
+    if device.type == "mps":
+        return MPS_BATCH_TOKENS
+    return CPU_BATCH_TOKENS if dtype == torch.float32 else CPU_HALF_BATCH_TOKENS
+
+
+def peak_host_bytes() -> int | None:
+    """Return the highest resident memory of this process so far, in bytes; ``None`` where the system does not say."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Not getrusage here: on Linux its maximum is inherited from the process that started this one.
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        if "VmHWM" in fields:
+            return int(fields["VmHWM"].split()[0]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def peak_device_bytes(device: torch.device) -> int | None:
+    """Return the highest memory that tensors took on a CUDA device so far, in bytes; ``None`` elsewhere."""
+    if device.type != "cuda":
+        return None
+    import torch
+
+    return int(torch.cuda.max_memory_allocated(device))

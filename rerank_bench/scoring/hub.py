@@ -1,0 +1,89 @@
+"""A checkpoint's files from the Hugging Face hub, or from its cache when there is no network.
+
+Only what scoring reads is downloaded: settings, tokenizer, and weights in one format.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rerank_bench.errors import ConfigError, EnvironmentMissingError
+
+SETTINGS_PATTERNS = ["*.json", "*.txt", "*.model"]
+SKIPPED_PATTERNS = ["onnx/*", "openvino/*", "*/onnx/*", "original/*", "checkpoint-*/*", "runs/*"]
+WEIGHT_PATTERNS = (["*.safetensors"], ["pytorch_model*.bin"])
+"""The second is asked for only where the repository has none of the first."""
+
+
+def hub_folder(repository: str, revision: str | None, *, allow_code: bool) -> tuple[Path, str]:
+    """Return (folder, commit) of a repository's snapshot, downloaded if the cache lacks it.
+
+    Args:
+        repository: ``owner/name``.
+        revision: Branch, tag or commit; ``None`` for the default branch.
+        allow_code: Whether Python files are fetched too.
+
+    Raises:
+        ConfigError: No such repository or revision.
+        EnvironmentMissingError: No network and not cached, or no access.
+    """
+    settings = SETTINGS_PATTERNS + (["*.py"] if allow_code else [])
+    folder = _snapshot(repository, revision, settings)
+    commit = folder.name
+    for patterns in WEIGHT_PATTERNS:
+        _snapshot(repository, commit, patterns)
+        if any(path.is_file() for pattern in patterns for path in folder.rglob(pattern)):
+            return folder, commit
+    msg = (
+        f"model {repository!r} at {commit}: the snapshot holds no weights (*.safetensors or pytorch_model*.bin). "
+        "Either the repository has none, or they are not cached and there is no network; "
+        f"with a network, run: hf download {repository} --revision {commit}"
+    )
+    raise EnvironmentMissingError(msg)
+
+
+def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    wanted = f"{repository!r} at revision {revision or 'main'!r}"
+    options: dict[str, Any] = {"allow_patterns": patterns, "ignore_patterns": SKIPPED_PATTERNS}
+    try:
+        return Path(snapshot_download(repository, revision=revision, **options))
+    except GatedRepoError as error:
+        msg = f"model {wanted} is gated: ask for access on its page, then log in with: hf auth login"
+        raise EnvironmentMissingError(msg) from error
+    except RevisionNotFoundError as error:
+        msg = f"model {wanted}: the repository has no such branch, tag or commit"
+        raise ConfigError(msg) from error
+    except RepositoryNotFoundError as error:
+        msg = (
+            f"model {wanted}: the hub has no such repository, or it is private. Check the spelling, give a local "
+            "folder, or log in with: hf auth login"
+        )
+        raise ConfigError(msg) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, *_transport_errors()) as error:
+        msg = (
+            f"model {wanted} is not in the cache and the hub cannot be reached ({_first_line(error)}). With a network, "
+            f"run: hf download {repository}{f' --revision {revision}' if revision else ''} ; without one, give a folder"
+        )
+        raise EnvironmentMissingError(msg) from error
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """Return the base errors of the HTTP clients that releases of huggingface_hub use (httpx, later httpx2)."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    return tuple(import_module(name).HTTPError for name in ("httpx", "httpx2") if find_spec(name))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]

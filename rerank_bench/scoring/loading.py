@@ -1,0 +1,237 @@
+"""Loading a checkpoint with transformers, strictly: what transformers would repair in silence is an error here.
+
+transformers fills missing or misshapen weights with random numbers and only logs it, and makes up a tokenizer of five
+tokens for a folder without one.  Both would give scores, and wrong ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rerank_bench import progress
+from rerank_bench.errors import ConfigError, ScoringError
+from rerank_bench.scoring.checkpoints import TOKENIZER_FILES, Checkpoint
+from rerank_bench.scoring.scorer import ScorerConfig
+
+if TYPE_CHECKING:
+    import torch
+
+UNSTATED_LENGTH = 10**9
+"""Tokenizers that state no length say 1e30."""
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' progress bar and load report inside the block; we report both ourselves."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    had_bar = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bar:
+            logging.enable_progress_bar()
+
+
+def load_tokenizer(checkpoint: Checkpoint, config: ScorerConfig) -> Any:
+    """Return the checkpoint's tokenizer.
+
+    Raises:
+        ScoringError: The folder holds none, it cannot be read, or it has no token to pad with.
+    """
+    from transformers import AutoTokenizer
+
+    if not any((checkpoint.trunk / name).is_file() for name in TOKENIZER_FILES):
+        msg = (
+            f"model {checkpoint.name!r}: {checkpoint.trunk} holds no tokenizer; expected one of "
+            f"{', '.join(TOKENIZER_FILES)}. Copy the tokenizer files of the base model there"
+        )
+        raise ScoringError(msg)
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(
+                checkpoint.trunk, trust_remote_code=config.trust_remote_code, local_files_only=True
+            )
+    except (ValueError, OSError, TypeError, KeyError, ImportError) as error:
+        msg = f"model {checkpoint.name!r}: the tokenizer in {checkpoint.trunk} cannot be loaded: {error}"
+        raise ScoringError(msg) from error
+    if tokenizer.pad_token_id is None:
+        msg = (
+            f"model {checkpoint.name!r}: the tokenizer has no padding token, so pairs cannot be batched; "
+            "set pad_token in tokenizer_config.json to the token that the model was trained with"
+        )
+        raise ScoringError(msg)
+    return tokenizer
+
+
+def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *, unused: tuple[str, ...] = ()) -> Any:
+    """Return the model in evaluation mode, float32, on the CPU, every weight taken from the checkpoint.
+
+    Args:
+        checkpoint: Where it is.
+        config: Whether remote code may run.
+        auto_class: Name of the transformers class, such as ``AutoModelForSequenceClassification``.
+        unused: Prefixes of weights that the family does not use and that may be absent.
+
+    Raises:
+        ConfigError: The checkpoint needs remote code, which was not allowed.
+        ScoringError: Weights are missing or of another shape, or transformers cannot load the files.
+    """
+    import torch
+    import transformers
+
+    _check_remote_code(checkpoint, config)
+    try:
+        with quiet_transformers():
+            model, info = getattr(transformers, auto_class).from_pretrained(
+                checkpoint.trunk,
+                dtype=torch.float32,
+                trust_remote_code=config.trust_remote_code,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported by us, all at once, instead of by an exception
+            )
+    except (ValueError, OSError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+        msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded: {error}"
+        raise ScoringError(msg) from error
+    _check_complete(checkpoint, info, unused)
+    return model.eval()
+
+
+def _check_remote_code(checkpoint: Checkpoint, config: ScorerConfig) -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    model_type = checkpoint.config.get("model_type")
+    if "auto_map" in checkpoint.config and model_type not in CONFIG_MAPPING and not config.trust_remote_code:
+        msg = (
+            f"model {checkpoint.name!r} (model_type {model_type!r}) comes with Python code of its own, which was not "
+            "allowed to run; read it, then pass --trust-remote-code (and --revision COMMIT for a hub id)"
+        )
+        raise ConfigError(msg)
+
+
+def _check_complete(checkpoint: Checkpoint, info: dict[str, Any], unused: tuple[str, ...]) -> None:
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith(unused))
+    misshapen = sorted((name, tuple(found), tuple(wanted)) for name, found, wanted in info["mismatched_keys"])
+    if misshapen:
+        name, found, wanted = misshapen[0]
+        msg = (
+            f"model {checkpoint.name!r}: {len(misshapen)} weights have another shape than config.json says "
+            f"(first: {name!r} is {found}, expected {wanted}); config.json and weights are of two checkpoints"
+        )
+        raise ScoringError(msg)
+    if missing:
+        head = [key for key in missing if any(part in key for part in ("classifier", "score", "head", "pooler"))]
+        what = "the classification head is missing" if head else "weights are missing"
+        msg = (
+            f"model {checkpoint.name!r}: {what}: {len(missing)} of the weights that {checkpoint.architecture} needs are "
+            f"not in the checkpoint (first: {', '.join(repr(key) for key in missing[:3])}) and would be random "
+            "numbers. Expected a fine-tuned reranker; this may be a base model that is still to be trained"
+        )
+        raise ScoringError(msg)
+
+
+def place_model(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return the model on its device, the trunk in ``dtype``, everything after the trunk in float32.
+
+    Only parameters are converted: rotary frequencies and other buffers keep their precision.  A hook hands the
+    trunk's hidden states on as float32, and another one does the same for a pooler inside the trunk.
+
+    Raises:
+        ConfigError: The architecture does not say where its trunk ends, and ``dtype`` is not float32.
+    """
+    import torch
+
+    if dtype != torch.float32:
+        trunk = getattr(model, model.base_model_prefix or " ", None)
+        if trunk is None:
+            msg = (
+                f"{type(model).__name__} does not say where its trunk ends, so the head cannot be kept in float32 "
+                f"while the trunk runs in {dtype}; use --dtype float32"
+            )
+            raise ConfigError(msg)
+        lower_trunk(trunk, dtype)
+    return model.to(device)
+
+
+def lower_trunk(trunk: Any, dtype: torch.dtype) -> None:
+    """Convert a trunk's parameters, all but its pooler's, and let it hand on float32."""
+    pooler = getattr(trunk, "pooler", None)
+    kept = {id(parameter) for parameter in pooler.parameters()} if pooler is not None else set()
+    for parameter in trunk.parameters():
+        if id(parameter) not in kept and parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+    if pooler is not None:
+        pooler.register_forward_pre_hook(lambda _module, inputs: tuple(_as_float32(value) for value in inputs))
+    trunk.register_forward_hook(_outputs_as_float32)
+
+
+def _as_float32(value: Any) -> Any:
+    import torch
+
+    return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def _outputs_as_float32(_module: Any, _inputs: Any, output: Any) -> Any:
+    if isinstance(output, tuple):
+        return tuple(_as_float32(value) for value in output)
+    for name in ("last_hidden_state", "pooler_output"):
+        if output.get(name) is not None:
+            output[name] = _as_float32(output[name])
+    return output
+
+
+def resolve_max_length(checkpoint: Checkpoint, config: ScorerConfig, tokenizer: Any, model: Any) -> int:
+    """Return the number of tokens that a pair or text is cut to.
+
+    The least of what the Sentence Transformers settings, the tokenizer and the model's positions say; an explicit
+    ``max_length`` wins as long as the model has that many positions.
+
+    Raises:
+        ConfigError: More than the position table holds, or nothing says a length.
+    """
+    positions = _num_positions(model)
+    stated = [
+        checkpoint.st_transformer.get("max_seq_length"),
+        tokenizer.model_max_length,
+        positions,
+        getattr(model.config, "max_position_embeddings", None),
+    ]
+    lengths = [int(length) for length in stated if length is not None and 0 < length < UNSTATED_LENGTH]
+    if config.max_length is None:
+        if not lengths:
+            msg = f"model {checkpoint.name!r}: neither tokenizer nor config.json says a length; pass --max-length"
+            raise ConfigError(msg)
+        return min(lengths)
+    if positions is not None and config.max_length > positions:
+        msg = (
+            f"max_length is {config.max_length}, but model {checkpoint.name!r} has positions for {positions} tokens; "
+            f"pass at most {positions}"
+        )
+        raise ConfigError(msg)
+    if lengths and config.max_length > min(lengths):
+        progress.note(
+            f"{checkpoint.name}: max_length {config.max_length} is more than the {min(lengths)} tokens that its files "
+            "state; what lies beyond was not part of its training"
+        )
+    return config.max_length
+
+
+def _num_positions(model: Any) -> int | None:
+    """Return the tokens that a table of absolute positions has room for; ``None`` for relative or rotary positions.
+
+    RoBERTa's kin count positions from the padding index + 1, so that many rows are not for tokens.
+    """
+    import torch
+
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            offset = 0 if module.padding_idx is None else module.padding_idx + 1
+            return int(module.num_embeddings) - offset
+    return None

@@ -1,0 +1,170 @@
+"""A model on its device: running a batch, and what is recorded of it; shared by all families that use torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_bench.errors import ScoringError
+from rerank_bench.scoring.batching import BatchTooLargeError
+from rerank_bench.scoring.checkpoints import Checkpoint, FileFingerprints, fingerprint_files
+from rerank_bench.scoring.devices import default_batch_tokens, peak_device_bytes, resolve_device, resolve_dtype
+from rerank_bench.scoring.scorer import SCORING_CODE_VERSION, EncodedItems, ScorerConfig
+from rerank_bench.scoring.tokenization import TokenBatch
+from rerank_bench.storage import fingerprint_json
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelRuntime:
+    """A model on its device."""
+
+    checkpoint: Checkpoint
+    files: FileFingerprints
+    model: Any
+    device: torch.device
+    dtype: torch.dtype
+    """Of the trunk."""
+
+    @classmethod
+    def place(
+        cls,
+        checkpoint: Checkpoint,
+        config: ScorerConfig,
+        model: Any,
+        place: Callable[[Any, torch.device, torch.dtype], Any],
+    ) -> ModelRuntime:
+        """Return the runtime of a model that ``place`` puts on the device that the configuration asks for."""
+        device = resolve_device(config.device)
+        dtype = resolve_dtype(config.dtype, device)
+        return cls(checkpoint, fingerprint_files(checkpoint), place(model, device, dtype), device, dtype)
+
+    @property
+    def name(self) -> str:
+        """What results call the model."""
+        return self.checkpoint.name
+
+    @property
+    def is_float32(self) -> bool:
+        """Whether the trunk runs in float32."""
+        return str(self.dtype) == "torch.float32"
+
+    @property
+    def num_embeddings(self) -> int:
+        """Rows of the token embedding table."""
+        return int(self.model.get_input_embeddings().num_embeddings)
+
+    @property
+    def default_batch_tokens(self) -> int:
+        """Budget when the user names none."""
+        return default_batch_tokens(self.device, self.dtype)
+
+    def peak_device_bytes(self) -> int | None:
+        """Return the highest device memory so far, in bytes; ``None`` without an accelerator."""
+        return peak_device_bytes(self.device)
+
+    def compute(self, batch: TokenBatch, head: Callable[[Any, torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
+        """Return ``head(outputs, attention_mask)`` for a batch, (B, …) float32.
+
+        Raises:
+            BatchTooLargeError: The device's memory did not suffice.
+        """
+        import torch
+
+        try:
+            with torch.inference_mode():
+                mask = torch.from_numpy(batch.attention_mask).to(self.device)
+                inputs = {"input_ids": torch.from_numpy(batch.input_ids).to(self.device), "attention_mask": mask}
+                if batch.token_type_ids is not None:
+                    inputs["token_type_ids"] = torch.from_numpy(batch.token_type_ids).to(self.device)
+                values = head(self.model(**inputs), mask)
+                return np.asarray(values.cpu().numpy(), dtype=np.float32)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise BatchTooLargeError(str(error).partition("\n")[0]) from error
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result records of any model, JSON-able."""
+        return {
+            "name": self.name,
+            "family": self.checkpoint.family,
+            "revision": self.checkpoint.revision,
+            "architecture": type(self.model).__name__,
+            "weights_fingerprint": self.files.weights,
+            "tokenizer_fingerprint": self.files.tokenizer,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "head_dtype": "float32",
+            "attention": self.attention,
+            "device": self.device.type,
+            "num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+        }
+
+    @property
+    def attention(self) -> str:
+        """The attention implementation that transformers chose."""
+        return str(getattr(self.model.config, "_attn_implementation", None) or "eager")
+
+    def fingerprint(self, template: dict[str, Any], max_length: int) -> str:
+        """Return the SHA-256, hex, of all that decides a score."""
+        return fingerprint_json(
+            {
+                "code": SCORING_CODE_VERSION,
+                "family": self.checkpoint.family,
+                "weights": self.files.weights,
+                "tokenizer": self.files.tokenizer,
+                "settings": self.files.settings,
+                "template": template,
+                "max_length": max_length,
+                "dtype": str(self.dtype),
+                "device": self.device.type,
+                "attention": self.attention,
+            }
+        )
+
+
+def takes_type_ids(model: Any) -> bool:
+    """Return whether the model's forward takes segment ids."""
+    parameters = inspect.signature(model.forward).parameters
+    return "token_type_ids" in parameters
+
+
+def check_padding(
+    name: str,
+    items: EncodedItems,
+    compute: Callable[[TokenBatch], NDArray[np.float32]],
+    *,
+    is_exact: bool,
+) -> None:
+    """Raise if padding changes an item's result: a wrong padding token or position rule would do that in silence.
+
+    Args:
+        name: The model.
+        items: Two items of different length.
+        compute: Runs a batch.
+        is_exact: Whether the model runs in float32; lower precisions differ by shape, so more is allowed there.
+
+    Raises:
+        ScoringError: It does, or the model refuses a padded batch.
+    """
+    try:
+        together = compute(items.batch(np.asarray([0, 1])))
+    except ValueError as error:
+        msg = f"model {name!r} cannot score a padded batch: {error}; config.json must name pad_token_id"
+        raise ScoringError(msg) from error
+    alone = np.concatenate([compute(items.batch(np.asarray([row]))) for row in (0, 1)])
+    tolerance = 1e-3 if is_exact else 0.1
+    scale = max(1.0, float(np.abs(alone).max(initial=0.0)))
+    worst = float(np.abs(together - alone).max(initial=0.0))
+    if not worst <= tolerance * scale and np.isfinite(alone).all():
+        msg = (
+            f"model {name!r}: a pair's score changes by {worst:.3g} when it is padded beside a longer one; "
+            "check pad_token_id in config.json against the tokenizer"
+        )
+        raise ScoringError(msg)

@@ -1,0 +1,234 @@
+"""Scorers: what they promise, how one is configured, and the public ``load_scorer``.
+
+A scorer turns (query, document) texts into one float32 logit each.  There is one class per family; the table
+``FAMILIES`` names them and nothing is imported before it is used, so that parsing a request costs no torch.
+Order, batches, back-off and progress are the engine's (``engine.py``), not the scorer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_bench.errors import ConfigError, ScoringError, describe_unknown
+from rerank_bench.scoring.batching import check_batch_tokens
+from rerank_bench.scoring.devices import DTYPES, check_device_name
+from rerank_bench.scoring.specs import ModelSpec, parse_model_spec
+
+if TYPE_CHECKING:
+    from rerank_bench.scoring.checkpoints import Checkpoint
+    from rerank_bench.scoring.engine import EngineResult, PairNamer
+
+SCORING_CODE_VERSION = 1
+"""Part of every fingerprint: bumped when the same weights would get other scores from this code."""
+
+FAMILIES = {
+    "sequence-classifier": "rerank_bench.scoring.sequence_classifier:SequenceClassifierScorer",
+    "bi-encoder": "rerank_bench.scoring.bi_encoder:BiEncoderScorer",
+}
+"""Family of a checkpoint -> class with ``load(checkpoint, config)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerConfig:
+    """How a model is loaded and run."""
+
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    dtype: str = "auto"
+    """Precision of the trunk; head and logit are always float32."""
+    max_length: int | None = None
+    """Tokens of a pair (of a text, for a bi-encoder), special tokens included; ``None``: what the files say."""
+    batch_tokens: int | None = None
+    """Padded tokens per batch; ``None``: chosen for the device."""
+    family: str | None = None
+    """Overrides the family that the checkpoint's files name."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    trust_remote_code: bool = False
+    """Whether Python code that comes with the checkpoint may run."""
+
+    def __post_init__(self) -> None:
+        check_device_name(self.device)
+        if self.dtype not in DTYPES:
+            raise ConfigError(describe_unknown("dtype", [self.dtype], DTYPES))
+        if self.family is not None and self.family not in FAMILIES:
+            raise ConfigError(describe_unknown("family", [self.family], FAMILIES))
+        if self.max_length is not None and self.max_length < 1:
+            msg = f"max_length is {self.max_length}, expected at least 1 token, or None for what the files say"
+            raise ConfigError(msg)
+        if self.batch_tokens is not None:
+            check_batch_tokens(self.batch_tokens)
+
+
+class EncodedItems(Protocol):
+    """N tokenised items, ready to be cut into batches; an item is a pair, or a text of a bi-encoder."""
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """(N,) int32: tokens of each item after truncation."""
+
+    @property
+    def num_truncated(self) -> int:
+        """Number of items that lost tokens."""
+
+    def batch(self, indices: NDArray[np.int64]) -> Any:
+        """Return the items at ``indices`` in the form that the scorer computes on."""
+
+
+class Described(Protocol):
+    """What every scorer says of itself."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, hex, of all that decides a score: weights, tokenizer, template, precision, code version."""
+
+    @property
+    def default_batch_tokens(self) -> int:
+        """Budget when the user names none."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result records of the model, JSON-able."""
+
+    def peak_device_bytes(self) -> int | None:
+        """Return the highest device memory so far, in bytes; ``None`` without an accelerator."""
+
+
+@runtime_checkable
+class Scorer(Described, Protocol):
+    """Reads query and document together."""
+
+    def encode(self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> EncodedItems:
+        """Tokenise pairs: row i of ``pairs``, (N, 2), holds indices into ``queries`` and ``docs``."""
+
+    def score_batch(self, batch: Any) -> NDArray[np.float32]:
+        """Return (B,) float32, one logit per item.
+
+        Raises:
+            BatchTooLargeError: The device's memory did not suffice.
+        """
+
+
+@runtime_checkable
+class TextEncoder(Described, Protocol):
+    """Reads each text alone, once; a pair's score comes from two vectors."""
+
+    def encode_texts(self, queries: Sequence[str], docs: Sequence[str]) -> EncodedItems:
+        """Tokenise the Q queries, then the D documents: Q + D items."""
+
+    def embed_batch(self, batch: Any) -> NDArray[np.float32]:
+        """Return (B, H) float32.
+
+        Raises:
+            BatchTooLargeError: The device's memory did not suffice.
+        """
+
+    def compare(
+        self, query_vectors: NDArray[np.float32], doc_vectors: NDArray[np.float32], pairs: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return (N,) float32 from (Q, H) and (D, H) vectors and (N, 2) indices into them."""
+
+
+AnyScorer = Scorer | TextEncoder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedScorer:
+    """A model that is ready to score texts."""
+
+    scorer: AnyScorer
+    spec: ModelSpec
+    config: ScorerConfig
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, hex, of all that decides a score."""
+        return self.scorer.fingerprint
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result records of the model, JSON-able."""
+        return {"spec": self.spec.text, **self.scorer.describe(), "fingerprint": self.fingerprint}
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """Return (N,) float32: the raw logit of each (query_text, doc_text), in the given order.
+
+        Raises:
+            InvalidScoreError: A logit is NaN or infinite.
+        """
+        queries = [query_text for query_text, _ in pairs]
+        docs = [doc_text for _, doc_text in pairs]
+        rows = np.repeat(np.arange(len(pairs), dtype=np.int64)[:, None], 2, axis=1)  # (N, 2)
+        return self.score_indexed(queries, docs, rows).scores
+
+    def score_indexed(
+        self,
+        queries: Sequence[str],
+        docs: Sequence[str],
+        pairs: NDArray[np.int64],
+        *,
+        pair_name: PairNamer | None = None,
+        description: str = "score",
+    ) -> EngineResult:
+        """Score pairs given as indices into texts; see ``engine.score_indexed``."""
+        from rerank_bench.scoring.engine import score_indexed
+
+        return score_indexed(
+            self.scorer,
+            queries,
+            docs,
+            pairs,
+            batch_tokens=self.config.batch_tokens,
+            pair_name=pair_name,
+            description=description,
+        )
+
+
+def load_scorer(spec: str | ModelSpec, *, config: ScorerConfig | None = None, **options: Any) -> LoadedScorer:
+    """Return a model that is ready to score texts.
+
+    Args:
+        spec: ``demo``, a folder, a hub id, or ``module:callable``; see ``parse_model_spec``.
+        config: How to load and run it; ``None`` for the defaults.
+        **options: Fields of ``ScorerConfig`` that replace those of ``config``.
+
+    Raises:
+        ConfigError: The spec or an option is wrong, or the spec ranks ids and reads no text.
+        ScoringError: The checkpoint cannot be scored with.
+        EnvironmentMissingError: A device, an extra or the network is absent.
+    """
+    model = parse_model_spec(spec) if isinstance(spec, str) else spec
+    config = _with_options(config or ScorerConfig(), options)
+    if not model.scores_texts:
+        msg = f"model {model.text!r} ranks documents by id and reads no text; use rank_baseline for it"
+        raise ConfigError(msg)
+    if model.kind == "callable":
+        from rerank_bench.scoring.callables import CallableScorer
+
+        return LoadedScorer(CallableScorer.load(model.value), model, config)
+    from rerank_bench.scoring.checkpoints import find_checkpoint
+
+    checkpoint = find_checkpoint(model, config)
+    return LoadedScorer(_family_class(checkpoint).load(checkpoint, config), model, config)
+
+
+def _with_options(config: ScorerConfig, options: dict[str, Any]) -> ScorerConfig:
+    known = ScorerConfig.__dataclass_fields__
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise ConfigError(describe_unknown("scorer option", unknown, known))
+    return replace(config, **options)
+
+
+def _family_class(checkpoint: Checkpoint) -> Any:
+    from importlib import import_module
+
+    module_name, _, class_name = FAMILIES[checkpoint.family].partition(":")
+    try:
+        return getattr(import_module(module_name), class_name)
+    except ImportError as error:
+        msg = f"family {checkpoint.family!r} of model {checkpoint.name!r} cannot be loaded: {error}"
+        raise ScoringError(msg) from error
