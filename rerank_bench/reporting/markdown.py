@@ -139,7 +139,17 @@ def _share(rows: Sequence[Row]) -> str:
 
 def _datasets(tables: Sequence[Table]) -> str:
     """Return what each column stands on, baselines' rows included."""
-    header = ["data set", "queries", "pairs", "first stage", "depth", "value", "ceiling", "corpus", "candidates"]
+    header = [
+        "data set",
+        "queries",
+        "pairs",
+        "first stage",
+        "depth",
+        "first-stage value",
+        "ceiling",
+        "corpus",
+        "candidates",
+    ]
     lines = [
         _dataset_line(table, column, row)
         for table in tables
