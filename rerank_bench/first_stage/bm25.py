@@ -97,12 +97,8 @@ class BM25Index:
     config: BM25Config
     term_ids: dict[str, int]
     """term -> its number, in the order in which terms first occur."""
-    indptr: NDArray[np.int64]
-    """(V + 1,)"""
-    docs: NDArray[np.int32]
-    """(P,)"""
-    frequencies: NDArray[np.int32]
-    """(P,)"""
+    postings: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]
+    """indptr (V + 1,), documents (P,), frequencies (P,)."""
     idf: NDArray[np.float64]
     """(V,)"""
     norms: NDArray[np.float64]
@@ -161,16 +157,12 @@ class BM25Index:
 
         return np.full(len(self.norms), UNTOUCHED), np.empty(len(self.norms), dtype=np.int32)
 
-    def _score(
-        self, query_terms: NDArray[np.int32], buffers: tuple[NDArray[np.float64], NDArray[np.int32]]
-    ) -> Matches:
+    def _score(self, query_terms: NDArray[np.int32], buffers: tuple[NDArray[np.float64], NDArray[np.int32]]) -> Matches:
         from rerank_bench.first_stage.index_kernels import add_scores, take_scores
 
         scores, touched = buffers
         factor = self.config.k1 + 1 if self.config.variant == "okapi" else 1.0
-        num_touched = add_scores(
-            query_terms, self.indptr, self.docs, self.frequencies, self.idf, self.norms, factor, scores, touched
-        )
+        num_touched = add_scores(query_terms, self.postings, self.idf, self.norms, factor, scores, touched)
         positions = touched[:num_touched].copy()
         return Matches(positions, take_scores(scores, positions))
 
@@ -200,9 +192,7 @@ def index_corpus(corpus: TokenizedCorpus, config: BM25Config) -> BM25Index:
     return BM25Index(
         config=config,
         term_ids={term: number for number, term in enumerate(corpus.vocabulary)},
-        indptr=indptr,
-        docs=docs,
-        frequencies=frequencies,
+        postings=(indptr, docs, frequencies),
         idf=_inverse_document_frequencies(document_frequencies, num_docs, config),
         norms=config.k1 * (1 - config.b + config.b * lengths / mean_length),
     )

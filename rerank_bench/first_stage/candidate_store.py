@@ -67,14 +67,19 @@ def load_candidates(folder: str | Path, dataset: Dataset) -> CandidateSet:
         msg = f"{Path(folder) / META_NAME}: schema version is {found!r}, expected {SCHEMA_VERSION}; build the list anew"
         raise DataError(msg)
     if meta["dataset_fingerprints"] != dict(dataset.fingerprints):
-        msg = f"{where}: was made for {meta['dataset_name']!r} with other queries, documents or judgements; build it anew"
+        msg = (
+            f"{where}: was made for {meta['dataset_name']!r} with other queries, documents or judgements; build it anew"
+        )
         raise DataError(msg)
     run = read_run(where)
     by_query = {query_id: run.pop(query_id, EMPTY_DOCS) for query_id in dataset.queries}
     fingerprint = candidates_fingerprint(by_query)
     if run or fingerprint != meta["fingerprint"]:
-        msg = f"{where}: its ids are not those it was written with (fingerprint {fingerprint[:12]}…, expected "
-        raise DataError(f"{msg}{meta['fingerprint'][:12]}…); the file was changed or damaged; build it anew")
+        msg = (
+            f"{where}: fingerprint is {fingerprint[:12]}…, expected {meta['fingerprint'][:12]}…; the file was changed or "
+            "damaged, build it anew"
+        )
+        raise DataError(msg)
     return CandidateSet(
         dataset_name=dataset.name,
         depth=meta["depth"],

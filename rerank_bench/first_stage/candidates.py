@@ -98,7 +98,9 @@ def candidates_from_lists(
     where = f"candidate lists for {dataset.name!r}"
     missing = [query_id for query_id in dataset.queries if query_id not in lists]
     if missing:
-        msg = f"{where}: {_examples(missing, 'queries of the data set have')} no list; were they made for other queries?"
+        msg = (
+            f"{where}: {_examples(missing, 'queries of the data set have')} no list; were they made for other queries?"
+        )
         raise DataError(msg)
     for query_id, doc_ids in lists.items():
         if len(set(doc_ids)) != len(doc_ids):
@@ -185,8 +187,9 @@ def _check_known(dataset: Dataset, lists: Mapping[str, Iterable[str]], where: st
     """Raise if lists name queries or documents that the data set lacks."""
     unknown = [query_id for query_id in lists if query_id not in dataset.queries]
     if unknown:
-        msg = f"{where}: {_examples(unknown, f'queries are not among the {len(dataset.queries)} of {dataset.name!r}')}"
-        raise DataError(f"{msg}; choose the file of this data set, or remove them")
+        found = _examples(unknown, f"queries are not among the {len(dataset.queries)} of {dataset.name!r}")
+        msg = f"{where}: {found}; choose the file of this data set, or remove them"
+        raise DataError(msg)
     doc_ids = list(dict.fromkeys(doc_id for of_query in lists.values() for doc_id in of_query))
     positions = dataset.collection.positions(doc_ids)
     unknown = [doc_id for doc_id, position in zip(doc_ids, positions.tolist(), strict=True) if position < 0]

@@ -7,15 +7,19 @@ documents' positions, ascending, and the term's frequency in each.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rerank_bench.first_stage.compilation import compiled
+
+Postings = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]
+"""indptr (V + 1,), documents (P,), frequencies (P,)."""
 
 UNTOUCHED = -np.inf
 """The score of a document that shares no term with the query; no sum of finite numbers equals it."""
 
 
 @compiled
-def count_documents(token_ids, offsets, num_terms):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  compiled
+def count_documents(token_ids: NDArray[np.int32], offsets: NDArray[np.int64], num_terms: int) -> NDArray[np.int64]:
     """Return (V,) int64: in how many documents each term occurs.
 
     Args:
@@ -35,7 +39,9 @@ def count_documents(token_ids, offsets, num_terms):  # type: ignore[no-untyped-d
 
 
 @compiled
-def fill_postings(token_ids, offsets, indptr):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  compiled
+def fill_postings(
+    token_ids: NDArray[np.int32], offsets: NDArray[np.int64], indptr: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the postings' (P,) int32 documents and (P,) int32 term frequencies.
 
     Args:
@@ -60,22 +66,29 @@ def fill_postings(token_ids, offsets, indptr):  # type: ignore[no-untyped-def]  
 
 
 @compiled
-def add_scores(query_terms, indptr, docs, frequencies, idf, norms, factor, scores, touched):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, PLR0917  compiled
+def add_scores(
+    query_terms: NDArray[np.int32],
+    postings: Postings,
+    idf: NDArray[np.float64],
+    norms: NDArray[np.float64],
+    factor: float,
+    scores: NDArray[np.float64],
+    touched: NDArray[np.int32],
+) -> int:
     """Add up a query's scores and return how many documents share a term with it.
 
     Terms are added in the query's order, one occurrence after the other: floating-point sums depend on it.
 
     Args:
         query_terms: (terms,) int32.
-        indptr: (V + 1,) int64.
-        docs: (P,) int32.
-        frequencies: (P,) int32.
+        postings: The index.
         idf: (V,) float64.
         norms: (N,) float64, k1 · (1 − b + b · length / mean length).
         factor: k1 + 1 or 1.
         scores: (N,) float64, all UNTOUCHED; receives the scores.
         touched: (N,) int32, receives the positions of the documents that share a term.
     """
+    indptr, docs, frequencies = postings
     num_touched = 0
     for term in query_terms:
         for i in range(indptr[term], indptr[term + 1]):
@@ -92,7 +105,7 @@ def add_scores(query_terms, indptr, docs, frequencies, idf, norms, factor, score
 
 
 @compiled
-def take_scores(scores, touched):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  compiled
+def take_scores(scores: NDArray[np.float64], touched: NDArray[np.int32]) -> NDArray[np.float64]:
     """Return (n,) float64: the scores of the touched documents, which are UNTOUCHED again afterwards."""
     taken = np.empty(len(touched), dtype=np.float64)
     for i in range(len(touched)):
@@ -102,7 +115,7 @@ def take_scores(scores, touched):  # type: ignore[no-untyped-def]  # noqa: ANN00
 
 
 @compiled
-def depth_th_best(values, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  compiled
+def depth_th_best(values: NDArray[np.float32], depth: int) -> np.float32:
     """Return the ``depth``-th largest of (n,) values, n ≥ depth ≥ 1: the root of a heap of the largest so far."""
     heap = np.sort(values[:depth])
     for i in range(depth, len(values)):
@@ -119,4 +132,5 @@ def depth_th_best(values, depth):  # type: ignore[no-untyped-def]  # noqa: ANN00
             heap[node] = heap[child]
             node = child
         heap[node] = value
-    return heap[0]
+    best: np.float32 = heap[0]
+    return best

@@ -9,6 +9,7 @@ the result.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,7 +65,9 @@ def tokenize_collection(
     # Only the compiled loops leave the interpreter lock to others.
     is_compiled = config.token_pattern == WORD_PATTERN
     num_tables = (num_workers or num_usable_cores()) if is_compiled else 1
-    tables: list[_WordTable] = [_CompiledTable(config) if is_compiled else _PlainTable(config) for _ in range(num_tables)]
+    tables: list[_WordTable] = [
+        _CompiledTable(config) if is_compiled else _PlainTable(config) for _ in range(num_tables)
+    ]
     pieces = _number_words(texts, tables, chunk_docs)
     terms, term_of_word = _stem_tables([table.words() for table in tables], config)
     token_ids = np.empty(sum(len(word_ids) for _, (word_ids, _) in pieces), dtype=np.int32)
@@ -130,14 +133,16 @@ class _CompiledTable:
             if any(letter.encode() in text_bytes for letter in CONTEXT_LETTERS):
                 lowered = [text.lower() for text in texts.to_pylist()]
                 offsets, data = _utf8_buffers(pa.array(lowered, type=pa.large_string()))
-        word_ids, lengths, self._table = number_words(data, offsets, folded_letters(lowercase=self._lowercase), self._table)
+        word_ids, lengths, self._table = number_words(
+            data, offsets, folded_letters(lowercase=self._lowercase), self._table
+        )
         return word_ids, lengths
 
     def words(self) -> list[str]:
         _, ends, letters, num_words = self._table
         bounds = [0, *ends[:num_words].tolist()]
         text = letters[: bounds[-1]].astype("<u4").tobytes().decode("utf-32-le")
-        return [text[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+        return [text[start:end] for start, end in itertools.pairwise(bounds)]
 
 
 def _utf8_buffers(texts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -204,5 +209,6 @@ def _stem_tables(
     number_of_term[None] = -1
     number_of_word = dict(zip(distinct, map(number_of_term.__getitem__, stems), strict=True))
     return terms, [
-        np.fromiter(map(number_of_word.__getitem__, words), dtype=np.int32, count=len(words)) for words in words_by_table
+        np.fromiter(map(number_of_word.__getitem__, words), dtype=np.int32, count=len(words))
+        for words in words_by_table
     ]

@@ -12,6 +12,8 @@ place in memory; a longer word's key is a hash, and its letters are compared.  M
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,8 @@ from rerank_bench.first_stage.compilation import compiled
 
 WordTable = tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint32], int]
 """slots (S, 2) with S a power of two, ends (C,), letters (L,), number of words."""
+
+Index = int | np.int64
 
 _HASHED = np.uint64(1 << 63)  # never set in a key of ASCII letters
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio (Knuth, The Art of Computer Programming 3, section 6.4)
@@ -35,19 +39,19 @@ def empty_word_table() -> WordTable:
 
 
 @compiled
-def _home_slot(key, num_slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  compiled: numba finds the types
+def _home_slot(key: np.uint64, num_slots: int) -> np.int64:
     return np.int64(((key * _MIX) >> np.uint64(32)) & np.uint64(num_slots - 1))
 
 
 @compiled
-def _grown(array, needed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  compiled
+def _grown(array: NDArray[Any], needed: int) -> NDArray[Any]:
     larger = np.empty(max(2 * len(array), needed), dtype=array.dtype)
     larger[: len(array)] = array
     return larger
 
 
 @compiled
-def _rehashed(slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  compiled
+def _rehashed(slots: NDArray[np.uint64]) -> NDArray[np.uint64]:
     larger = np.zeros((2 * len(slots), 2), dtype=np.uint64)
     for old in range(len(slots)):
         if slots[old, 1]:
@@ -59,7 +63,7 @@ def _rehashed(slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  c
 
 
 @compiled
-def _hashed_key(letters, start, length):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  compiled
+def _hashed_key(letters: NDArray[np.uint32], start: int, length: int) -> np.uint64:
     key = np.uint64(0xCBF29CE484222325)  # FNV-1a over code points
     for i in range(start, start + length):
         key = (key ^ np.uint64(letters[i])) * np.uint64(0x100000001B3)
@@ -67,30 +71,41 @@ def _hashed_key(letters, start, length):  # type: ignore[no-untyped-def]  # noqa
 
 
 @compiled
-def _same_letters(ends, letters, word, start, length):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  compiled
+def _same_letters(ends: NDArray[np.int64], letters: NDArray[np.uint32], word: Index, start: int, length: int) -> bool:
     begin = ends[word - 1] if word else 0
     if ends[word] - begin != length:
         return False
-    for i in range(length):
+    for i in range(length):  # noqa: SIM110  numba compiles no generator
         if letters[begin + i] != letters[start + i]:
             return False
     return True
 
 
 @compiled
-def _find_slot(slots, ends, letters, key, start, length):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0917  compiled
-    """Return the slot of the word whose letters stand at ``letters[start:]``: where it is, or where it belongs."""
+def _find_slot(
+    slots: NDArray[np.uint64],
+    ends: NDArray[np.int64],
+    letters: NDArray[np.uint32],
+    key: np.uint64,
+    start: int,
+    length: int,
+) -> Index:
+    """Return the slot of the word whose letters stand at ``letters[start:]``: where it is, or where it belongs.
+
+    The arrays come one by one: numba counts references to those of a tuple on every call, which made it three times
+    slower.
+    """
     slot = _home_slot(key, len(slots))
     while slots[slot, 1]:
-        if slots[slot, 0] == key:
-            if not key & _HASHED or _same_letters(ends, letters, np.int64(slots[slot, 1]) - 1, start, length):
-                break
+        word = np.int64(slots[slot, 1]) - 1
+        if slots[slot, 0] == key and (not key & _HASHED or _same_letters(ends, letters, word, start, length)):
+            break
         slot = (slot + 1) & (len(slots) - 1)
     return slot
 
 
 @compiled
-def _next_letter(data, at, folded):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  compiled
+def _next_letter(data: NDArray[np.uint8], at: int, folded: NDArray[np.uint32]) -> tuple[np.uint32, int]:
     """Return (lower-cased word character at ``data[at]``, not ASCII, or 0; where the next character begins)."""
     lead = np.int64(data[at])
     if lead < 0xE0:
@@ -102,19 +117,27 @@ def _next_letter(data, at, folded):  # type: ignore[no-untyped-def]  # noqa: ANN
 
 
 @compiled
-def _max_words(num_bytes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  compiled
+def _max_words(num_bytes: int) -> int:
     # A word has two bytes at least, and a byte that is no word between it and the next.
     return (num_bytes + 1) // 3
 
 
 @compiled
-def _number_document(data, begin, end, folded, slots, ends, letters, num_words, word_ids, num_tokens):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0917  compiled
+def _number_document(
+    data: NDArray[np.uint8],
+    bounds: tuple[int, int],
+    folded: NDArray[np.uint32],
+    table: WordTable,
+    word_ids: NDArray[np.int32],
+    num_tokens: int,
+) -> tuple[int, int]:
     """Number the words of one document for which all arrays have room; return the new numbers of words and tokens."""
+    slots, ends, letters, num_words = table
     start = ends[num_words - 1] if num_words else 0  # the word being read is written behind the last known one
     length = 0
     key = np.uint64(0)
     all_bits = np.uint32(0)
-    at = begin
+    at, end = bounds
     while at <= end:
         letter = np.uint32(0)  # the document's end closes a word, as a space does
         if at < end:
@@ -136,7 +159,7 @@ def _number_document(data, begin, end, folded, slots, ends, letters, num_words, 
             if length > 8 or all_bits >= np.uint32(0x80):
                 key = _hashed_key(letters, start, length)
             slot = _find_slot(slots, ends, letters, key, start, length)
-            word = np.int64(slots[slot, 1]) - 1
+            word: Index = np.int64(slots[slot, 1]) - 1
             if word < 0:
                 word = num_words
                 start += length
@@ -153,7 +176,9 @@ def _number_document(data, begin, end, folded, slots, ends, letters, num_words, 
 
 
 @compiled
-def number_words(data, offsets, folded, table):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  compiled
+def number_words(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], folded: NDArray[np.uint32], table: WordTable
+) -> tuple[NDArray[np.int32], NDArray[np.int64], WordTable]:
     """Number the words of D documents.
 
     Args:
@@ -182,14 +207,21 @@ def number_words(data, offsets, folded, table):  # type: ignore[no-untyped-def] 
             slots = _rehashed(slots)
         tokens_before = num_tokens
         num_words, num_tokens = _number_document(
-            data, offsets[doc], offsets[doc + 1], folded, slots, ends, letters, num_words, word_ids, num_tokens
+            data, (offsets[doc], offsets[doc + 1]), folded, (slots, ends, letters, num_words), word_ids, num_tokens
         )
         lengths[doc] = num_tokens - tokens_before
     return word_ids[:num_tokens].copy(), lengths, (slots, ends, letters, num_words)
 
 
 @compiled
-def renumber(word_ids, lengths, term_of_word, id_of_term, num_ids, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, PLR0917  compiled
+def renumber(
+    word_ids: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    term_of_word: NDArray[np.int32],
+    id_of_term: NDArray[np.int32],
+    num_ids: int,
+    out: NDArray[np.int32],
+) -> tuple[int, int]:
     """Turn words into terms, numbered in the order in which they first occur, and drop the words without one.
 
     Args:
