@@ -26,6 +26,11 @@ CACHE_VARIABLE = "RERANK_BENCH_CACHE"
 LOCK_SECONDS = 60.0
 """How long to wait for another process that holds a file's lock."""
 
+_UNWRITABLE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+)
+"""What the system says of a place that the user can change, not of a defect of ours."""
+
 
 def cache_folder() -> Path:
     """Return the folder for what can be rebuilt: $RERANK_BENCH_CACHE, else the platform's cache folder."""
@@ -67,15 +72,7 @@ def atomic_writer(path: str | Path) -> Iterator[IO[str]]:
         temporary.chmod(_default_mode())
         temporary.replace(path)
     except OSError as error:
-        if error.errno in {
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EROFS,
-            errno.EACCES,
-            errno.EPERM,
-            errno.ENOTDIR,
-            errno.EEXIST,
-        }:
+        if error.errno in _UNWRITABLE:
             reason = error.strerror or str(error)
             msg = f"{path}: cannot be written ({reason}); free some space or choose another folder. Nothing was changed"
             raise EnvironmentMissingError(msg) from error
@@ -144,9 +141,11 @@ def file_lock(path: str | Path) -> Iterator[None]:
     except Timeout as error:
         msg = f"{lock_path}: another process has held this lock for {LOCK_SECONDS:.0f} s; wait for it, or end it"
         raise EnvironmentMissingError(msg) from error
-    except PermissionError as error:
-        msg = f"{path}: its folder cannot be written ({error.strerror}); choose another one"
-        raise EnvironmentMissingError(msg) from error
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            msg = f"{path}: its folder cannot be written ({error.strerror}); choose another one"
+            raise EnvironmentMissingError(msg) from error
+        raise
 
 
 def open_text(path: str | Path) -> IO[str]:
