@@ -65,10 +65,8 @@ def bootstrap_means(strata: Strata, *, resamples: int, rng: np.random.Generator)
     return total / len(strata)
 
 
-def bca_intervals(
-    strata: Strata, *, rng: np.random.Generator, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
-) -> Floats | None:
-    """Return (M, 2): the bias-corrected and accelerated bootstrap interval of the mean of means.
+def bca_intervals(strata: Strata, *, rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats | None:
+    """Return (M, 2): the 95% interval of the mean of means, bias-corrected and accelerated bootstrap.
 
     A column without any variation has the interval (mean, mean).
 
@@ -76,7 +74,6 @@ def bca_intervals(
         strata: The values, or the per-query differences.
         rng: The source of the resamples.
         resamples: Their number.
-        confidence: The share of intervals that hold the true mean.
 
     Returns:
         ``None`` when a data set has fewer than two queries: nothing is known of its variation.
@@ -97,7 +94,7 @@ def bca_intervals(
     # Never 0 or 1: with two or three queries every resample may lie on one side.
     share = np.clip(below + tied / 2, 0.5 / resamples, 1 - 0.5 / resamples)
     bias = ndtri(share)  # (M,)
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     limits = ndtri(np.array([[tail], [1 - tail]])) + bias  # (2, M)
     quantiles = ndtr(bias + limits / (1 - _acceleration(strata) * limits))  # (2, M)
     intervals = np.empty((len(means), 2))
@@ -137,8 +134,8 @@ def sign_flip_p_values(
         flips: The number of sign patterns drawn.
         alternative: ``greater`` asks whether the mean is above 0, ``less`` whether it is below.
     """
-    # Weighted so that the mean of means is a plain sum over all queries.
-    differences = np.concatenate([values / (len(values) * len(strata)) for values in strata])  # (n, M)
+    # Weighted so that data sets count alike in a plain sum over all queries.
+    differences = np.concatenate([values / len(values) for values in strata])  # (n, M)
     observed = differences.sum(axis=0)  # (M,)
     extreme = np.zeros(differences.shape[1], dtype=np.int64)
     for rows in _row_chunks(flips, len(differences)):

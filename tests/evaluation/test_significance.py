@@ -48,6 +48,16 @@ def test_interval_equals_scipys(num_queries: int) -> None:
     assert ours[0] == pytest.approx([theirs.low, theirs.high], abs=tolerance)
 
 
+def test_interval_of_few_distinct_values_equals_scipys() -> None:
+    """P@1 changes in 4 queries of 40: a fifth of the resamples have the very mean of the sample."""
+    differences = np.zeros(40)
+    differences[:4] = [1.0, 1.0, 1.0, -1.0]
+    ours = bca_intervals([differences[:, None]], rng=rng(), resamples=50_000)
+    assert ours is not None
+    theirs = stats.bootstrap((differences,), np.mean, method="BCa", n_resamples=50_000, rng=rng(1)).confidence_interval
+    assert ours[0] == pytest.approx([theirs.low, theirs.high], abs=1e-9)
+
+
 def test_paired_interval_equals_scipys_over_pairs() -> None:
     source = rng(5)
     before, after = source.random(80), source.random(80) ** 0.7
@@ -145,10 +155,15 @@ def test_p_value_equals_the_enumeration_of_all_signs(alternative: Alternative) -
 
 
 def test_a_suites_p_value_weighs_data_sets_alike() -> None:
-    """One query of a small data set moves the suite's mean more than one of a large data set."""
-    small, large = np.full((6, 1), 0.5), np.zeros((500, 1))
-    p_value = sign_flip_p_values([small, large], rng=rng(), flips=40_000)[0]
-    assert p_value == pytest.approx(2 / 2**6, abs=0.005)
+    small, large = rng(1).normal(0.2, 0.3, size=8), rng(2).normal(0.0, 0.3, size=400)
+    ours = sign_flip_p_values([small[:, None], large[:, None]], rng=rng(), flips=20_000)[0]
+    weighted = np.concatenate([small / 8, large / 400])
+    theirs = stats.permutation_test(
+        (weighted,), np.sum, permutation_type="samples", n_resamples=20_000, rng=rng(1)
+    ).pvalue
+    assert ours == pytest.approx(theirs, abs=0.01)
+    unweighted = sign_flip_p_values([np.concatenate([small, large])[:, None]], rng=rng(), flips=20_000)[0]
+    assert abs(unweighted - theirs) > 0.05  # the case tells the two apart
 
 
 def test_p_value_is_never_zero_and_is_seeded() -> None:

@@ -52,13 +52,14 @@ def test_bounds_are_means_over_all_queries_of_the_run() -> None:
 def test_shares_of_ties() -> None:
     run = {
         "across": rank_docs("across", ["a", "b", "c", "d"], [3.0, 2.0, 2.0, 1.0]),
+        "across too": rank_docs("across too", ["a", "b", "c", "d"], [4.0, 3.0, 3.0, 3.0]),
         "inside": rank_docs("inside", ["a", "b", "c", "d"], [3.0, 3.0, 2.0, 1.0]),
         "below": rank_docs("below", ["a", "b", "c", "d"], [3.0, 2.0, 1.0, 1.0]),
         "short": rank_docs("short", ["a", "b"], [1.0, 1.0]),
     }
     report = report_ties(run, {query_id: {"a": 1} for query_id in run}, cutoff=2)
-    assert report.share_crossing == pytest.approx(1 / 4)
-    assert report.share_tied == pytest.approx(8 / 14)
+    assert report.share_crossing == pytest.approx(2 / 5)
+    assert report.share_tied == pytest.approx(11 / 18)
 
 
 def test_scores_that_are_equal_as_float32_tie() -> None:
