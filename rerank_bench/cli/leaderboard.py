@@ -28,11 +28,12 @@ def leaderboard(
 ) -> None:
     """Print the leaderboard and render README.md and its plots (PNG and SVG) from the CSV."""
     with command(quiet=quiet):
-        from rerank_bench import pipeline
         from rerank_bench.cli.render import render_leaderboard
+        from rerank_bench.reporting.page import check_page, render_page
+        from rerank_bench.reporting.summary import to_records
 
-        rendered = pipeline.render_leaderboard(csv, view=view.value, out=out, check=check)
+        page = (check_page if check else render_page)(csv, view=view.value, out=out)
         if json:
-            print_json(rendered.records)
+            print_json(to_records(page.frame, view=view.value))
         else:
-            render_leaderboard(stdout_console(), rendered)
+            render_leaderboard(stdout_console(), page)

@@ -13,6 +13,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rerank_bench.evaluation.stored_run import StoredRunEvaluation
     from rerank_bench.pipeline import RunReport
+    from rerank_bench.reporting.page import LeaderboardPage
 
 
 def render_report(console: Console, report: RunReport) -> None:
@@ -39,6 +40,16 @@ def _print_places(console: Console, places: Iterable[tuple[str, object]]) -> Non
     """Print one path a line; a path is never wrapped, so that it can be copied."""
     for label, path in places:
         console.print(Text(f"{label:<12} ", style="bold").append(str(path), style="not bold"), soft_wrap=True)
+
+
+def render_leaderboard(console: Console, page: LeaderboardPage) -> None:
+    """Print a leaderboard's tables, then where the page and the pictures stand."""
+    from rerank_bench.reporting.terminal import render_terminal
+
+    console.print(render_terminal(page.frame, view=page.view, width=console.width))
+    console.print()
+    pictures = [("picture", path) for path in page.plots if path.suffix == ".png"]
+    _print_places(console, [("page", page.page), *pictures])
 
 
 def render_candidates(console: Console, summary: Mapping[str, Any]) -> None:

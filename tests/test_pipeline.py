@@ -1,0 +1,227 @@
+"""The stages in order, on a tiny collection with every awkward case in it (tests/data/tiny)."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+import word_overlap
+
+from rerank_bench import pipeline
+from rerank_bench.errors import ConfigError, DataError, InvalidScoreError
+from rerank_bench.pipeline import RunConfig, run
+from rerank_bench.reporting.leaderboard import read_leaderboard
+from rerank_bench.reporting.run_folder import read_result, result_schema
+from rerank_bench.trec_io import read_run
+
+TINY = Path(__file__).parent / "data" / "tiny"
+
+
+def run_tiny(out: Path, *models: str, **options: Any) -> pipeline.RunReport:
+    return run(models, datasets=[TINY], out=out, **options)
+
+
+def measures_of(report: pipeline.RunReport, number: int = 0, view: str = "end_to_end") -> dict[str, Any]:
+    measures: dict[str, Any] = report.outcomes[number].result["datasets"]["tiny"]["views"][view]["measures"]
+    return measures
+
+
+def test_the_first_stage_as_reranker_has_a_delta_of_exactly_zero(tmp_path: Path) -> None:
+    measures = measures_of(run_tiny(tmp_path, "first-stage", extra_measures=("nDCG@3", "ERR@5")))
+    assert {"nDCG@10", "RR@10", "AP", "R@100", "P@1", "Judged@10", "nDCG@3", "ERR@5"} == set(measures)
+    for summary in measures.values():
+        assert summary["delta"] == 0.0
+        assert summary["ci"] == [0.0, 0.0]
+        assert summary["p"] == 1.0
+        assert summary["better"] == summary["worse"] == 0
+
+
+def test_the_oracle_reaches_the_ceiling(tmp_path: Path) -> None:
+    report = run_tiny(tmp_path, "oracle", "first-stage")
+    for name, summary in measures_of(report).items():
+        assert summary["reranked"] == pytest.approx(summary["ceiling"]), name
+    # q-nothing and q-blank have no candidate: the pool of the injected view holds their positives, the headline does not.
+    assert measures_of(report, view="injected")["nDCG@10"]["reranked"] == pytest.approx(1.0)
+    assert measures_of(report)["nDCG@10"]["reranked"] < 1.0
+
+
+def test_queries_are_counted_by_fate(tmp_path: Path) -> None:
+    counts = run_tiny(tmp_path, "first-stage").outcomes[0].result["datasets"]["tiny"]["counts"]
+    assert counts["queries"] == 8
+    assert counts["evaluated"] == 6
+    assert counts["unjudged"] == 1  # q-unjudged
+    assert counts["all_zero"] == 1  # q-zero
+    assert counts["empty_candidates"] == 2  # q-nothing, q-blank
+    assert counts["documents"] == 15
+    assert counts["judgements"] == 12
+    assert counts["missed_positives"] == 3  # 7 of q-nothing, empty of q-blank, and cocoa of q-dough
+
+
+@pytest.mark.parametrize("model", ["first-stage", "random", "oracle", "word_overlap:score"])
+def test_results_follow_the_published_schema(tmp_path: Path, model: str) -> None:
+    result = run_tiny(tmp_path, model, suites=["default"] if False else []).outcomes[0].result
+    jsonschema.Draft202012Validator(result_schema()).validate(result)
+    assert read_result(next(tmp_path.glob("*/result.json")).parent) == result
+
+
+def test_a_callable_ranks_by_its_scores(tmp_path: Path) -> None:
+    report = run_tiny(tmp_path, "word_overlap:score")
+    folder = report.outcomes[0].folder
+    ranked = read_run(folder / "tiny.run.trec.gz")
+    texts = {"tea": "Brewing tea Pour water just off the boil over the leaves and wait three minutes."}
+    query = "how long should tea stand in hot water"
+    scores = dict(zip(ranked["q-drink"].doc_ids, ranked["q-drink"].scores.tolist(), strict=True))
+    assert scores["tea"] == word_overlap.score([(query, texts["tea"])])[0] == 2.0
+    assert list(ranked["q-drink"].scores) == sorted(scores.values(), reverse=True)
+    candidates = read_run(folder / "tiny.candidates.trec.gz")
+    assert {q: set(docs.doc_ids) for q, docs in ranked.items()} == {q: set(d.doc_ids) for q, d in candidates.items()}
+    missed = read_run(folder / "tiny.missed.trec.gz")
+    assert {query_id: docs.doc_ids for query_id, docs in missed.items()} == {
+        "q-dough": ("cocoa",),
+        "q-nothing": ("7",),
+        "q-blank": ("empty",),
+    }
+
+
+def test_equal_texts_of_one_query_have_equal_scores(tmp_path: Path) -> None:
+    ranked = read_run(run_tiny(tmp_path, "word_overlap:score").outcomes[0].folder / "tiny.run.trec.gz")["q-chain"]
+    assert ranked.doc_ids[:2] == ("twin-b", "twin-a")  # equal scores: the higher id first
+    assert ranked.scores[0] == ranked.scores[1]
+    ties = read_result(tmp_path / "word_overlap-score")["datasets"]["tiny"]["ties"]
+    assert ties["highest"] > ties["lowest"]  # only twin-a is judged relevant
+
+
+def test_the_values_of_every_query_are_written(tmp_path: Path) -> None:
+    report = run_tiny(tmp_path, "word_overlap:score")
+    with (report.outcomes[0].folder / "tiny.queries.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["view"] == "end_to_end"]
+    assert [row["query_id"] for row in rows] == ["q-drink", "q-moon", "q-dough", "q-chain", "q-nothing", "q-blank"]
+    summary = measures_of(report)["nDCG@10"]
+    assert np.mean([float(row["nDCG@10 reranked"]) for row in rows]) == pytest.approx(summary["reranked"])
+    assert np.mean([float(row["nDCG@10 first_stage"]) for row in rows]) == pytest.approx(summary["first_stage"])
+
+
+def test_a_run_of_ours_is_a_model_again(tmp_path: Path) -> None:
+    first = run_tiny(tmp_path / "a", "word_overlap:score")
+    again = run_tiny(tmp_path / "b", f"run:{first.outcomes[0].folder / 'tiny.run.trec.gz'}")
+    for name, summary in measures_of(first).items():
+        assert measures_of(again)[name]["reranked"] == summary["reranked"], name
+
+
+def test_a_run_is_a_first_stage(tmp_path: Path) -> None:
+    reranked = run_tiny(tmp_path / "a", "word_overlap:score").outcomes[0].folder / "tiny.run.trec.gz"
+    measures = measures_of(run_tiny(tmp_path / "b", "word_overlap:score", first_stage=str(reranked)))
+    assert measures["nDCG@10"]["delta"] == 0.0
+
+
+def test_two_data_sets_are_not_mixed_up(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(TINY, other)
+    (other / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq-chain\ttwin-b\t1\nq-moon\tmoon\t1\n")
+    report = run(["first-stage"], datasets=[TINY, other], out=tmp_path / "runs")
+    result = report.outcomes[0].result
+    alone = run(["first-stage"], datasets=[other], out=tmp_path / "alone").outcomes[0].result
+    assert list(result["datasets"]) == ["tiny", "other"]
+    assert result["datasets"]["other"]["views"] == alone["datasets"]["other"]["views"]
+    assert result["datasets"]["other"]["fingerprints"] == alone["datasets"]["other"]["fingerprints"]
+    assert result["datasets"]["other"]["counts"]["evaluated"] == 2
+
+
+def test_the_leaderboard_keeps_every_model_and_replaces_its_own_row(tmp_path: Path) -> None:
+    csv_file = tmp_path / "results.csv"
+    run_tiny(tmp_path / "a", "first-stage", "oracle", leaderboard=csv_file)
+    report = run_tiny(tmp_path / "b", "oracle", "word_overlap:score", leaderboard=csv_file)
+    assert report.leaderboard == csv_file
+    frame = read_leaderboard(csv_file)
+    rows = frame[frame["view"] == "end_to_end"]
+    assert sorted(rows["model"]) == ["first-stage", "oracle", "word_overlap:score"]
+    assert set(rows[rows["model"] == "oracle"]["run_folder"]) == {str(tmp_path / "b" / "oracle")}
+
+
+def test_the_leaderboard_of_the_working_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_tiny(Path("runs/x"), "first-stage").leaderboard == Path("runs/x/leaderboard.csv")
+    (tmp_path / "leaderboards").mkdir()
+    shutil.move("runs/x/leaderboard.csv", "leaderboards/results.csv")
+    assert run_tiny(Path("runs/x"), "oracle").leaderboard == Path("leaderboards/results.csv")
+    assert sorted(set(read_leaderboard("leaderboards/results.csv")["model"])) == ["first-stage", "oracle"]
+
+
+def test_a_limited_run_is_stamped_and_stays_out_of_the_leaderboard(tmp_path: Path) -> None:
+    report = run_tiny(tmp_path, "oracle", limit=3)
+    result = report.outcomes[0].result
+    assert result["comparable"] is False
+    assert result["datasets"]["tiny"]["counts"]["queries"] == 3
+    assert report.leaderboard is None
+    assert not list(tmp_path.rglob("*.csv.lock"))
+    assert not (tmp_path / "leaderboard.csv").exists()
+
+
+def test_a_score_that_is_nan_names_query_and_document_and_leaves_no_result(tmp_path: Path) -> None:
+    with pytest.raises(InvalidScoreError, match=r"query 'q-\w+', document 'tides'"):
+        run_tiny(tmp_path, "word_overlap:nan_on_tides")
+    assert not list(tmp_path.rglob("result.json"))
+
+
+def test_depth_one_and_a_depth_beyond_the_corpus(tmp_path: Path) -> None:
+    shallow = run_tiny(tmp_path / "a", "oracle", depth=1).outcomes[0]
+    assert {len(docs) for docs in read_run(shallow.folder / "tiny.candidates.trec.gz").values()} == {1}
+    deep = run_tiny(tmp_path / "b", "oracle", depth=5000).outcomes[0]
+    assert max(len(docs) for docs in read_run(deep.folder / "tiny.candidates.trec.gz").values()) <= 15
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"depth": 0}, "depth is 0"),
+        ({"limit": 0}, "limit is 0"),
+        ({"view": "sideways"}, "view is 'sideways', expected one of end_to_end, injected, retrieved"),
+        ({"extra_measures": ("ndgc@10", "Foo@3")}, r"unknown measure 'ndgc@10'; did you mean 'nDCG@10'.*'Foo@3'"),
+        ({"first_stage": "bm52"}, "unknown first stage 'bm52'; did you mean"),
+        ({"first_stage": "published"}, "pydocs|published|manifest"),
+        ({"scorer": {"device": "abacus"}}, "abacus"),
+        ({"scorer": {"dtype": "float8"}}, "float8"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_wrong_request_is_named(tmp_path: Path, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        run_tiny(tmp_path, "first-stage", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_names_are_told_all_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"'NanoMSMARC'; did you mean 'NanoMSMARCO'.*'nanobeer'"):
+        run(["first-stage"], datasets=["NanoMSMARC"], suites=["nanobeer"])
+
+
+def test_the_same_model_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="same run folder"):
+        run_tiny(tmp_path, "oracle", "oracle")
+
+
+def test_an_unfinished_folder_is_told_apart(tmp_path: Path) -> None:
+    folder = run_tiny(tmp_path, "oracle").outcomes[0].folder
+    (folder / "result.json").unlink()
+    with pytest.raises(DataError, match="not finished"):
+        read_result(folder)
+
+
+def test_the_candidates_alone(tmp_path: Path) -> None:
+    summary = pipeline.summarise_candidates(str(TINY), out=tmp_path / "list.trec.gz")
+    assert summary["queries"] == 8
+    assert summary["empty_lists"] == 2
+    lists = read_run(tmp_path / "list.trec.gz")
+    assert summary["candidates"] == sum(len(docs) for docs in lists.values())
+    okapi = pipeline.summarise_candidates(str(TINY), first_stage="rank-bm25")
+    assert okapi["first_stage"]["name"] == "rank-bm25"
+
+
+def test_a_config_is_checked_when_it_is_made() -> None:
+    with pytest.raises(ConfigError, match="depth"):
+        RunConfig(depth=-1)
