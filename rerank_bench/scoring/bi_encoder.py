@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 Pooling = Literal["mean", "cls", "lasttoken"]
+Similarity = Literal["cosine", "dot"]
 POOLINGS = ("mean", "cls", "lasttoken")
 SIMILARITIES = ("cosine", "dot")
 COMPARE_PAIRS = 65_536
@@ -47,7 +48,7 @@ class Recipe:
 
     pooling: Pooling
     normalize: bool
-    similarity: Literal["cosine", "dot"]
+    similarity: Similarity
     query_prompt: str
     doc_prompt: str
 
@@ -123,7 +124,7 @@ class BiEncoderScorer:
         texts = [self.recipe.query_prompt + text for text in queries]
         texts += [self.recipe.doc_prompt + text for text in docs]
         tokens = encode_whole(self.tokenizer, texts, None, self.max_length, has_type_ids=self.has_type_ids)
-        check_vocabulary(self.runtime.name, tokens, self.runtime.num_embeddings)
+        check_vocabulary(self.runtime.name, tokens.flats, self.runtime.num_embeddings)
         return tokens
 
     def embed_batch(self, batch: TokenBatch) -> NDArray[np.float32]:
@@ -208,7 +209,7 @@ def read_recipe(checkpoint: Checkpoint) -> Recipe:
     return Recipe(
         pooling=_pooling(checkpoint.name, pooling_config),
         normalize="Normalize" in kinds,
-        similarity=similarity,
+        similarity=cast("Similarity", similarity),
         query_prompt=query_prompt,
         doc_prompt=doc_prompt,
     )

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.loading import load_model, load_tokenizer, place_model, resolve_max_length
+from rerank_bench.scoring.pair_assembly import PairTokenizer
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
 from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
-from rerank_bench.scoring.tokenization import PairTokenizer, TokenBatch, check_vocabulary
+from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +82,7 @@ class SequenceClassifierScorer:
     def encode(self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> EncodedItems:
         """Tokenise pairs given as (N, 2) indices into the texts."""
         tokens = self.tokenizer.encode(queries, docs, pairs)
-        check_vocabulary(self.runtime.name, tokens, self.runtime.num_embeddings)
+        check_vocabulary(self.runtime.name, tokens.flats, self.runtime.num_embeddings)
         return tokens
 
     def score_batch(self, batch: TokenBatch) -> NDArray[np.float32]:
@@ -89,7 +90,7 @@ class SequenceClassifierScorer:
         return self.runtime.compute(batch, self._logit)
 
     def _logit(self, outputs: Any, _mask: torch.Tensor) -> torch.Tensor:
-        logits = outputs.logits.float()  # (B, num_labels)
+        logits: torch.Tensor = outputs.logits.float()  # (B, num_labels)
         if self.positive_label is None:
             return logits[:, 0]
         return logits[:, self.positive_label] - logits[:, 1 - self.positive_label]
