@@ -56,7 +56,7 @@ def make_measure(first_stage: float, reranked: float, *, num_queries: int, is_ba
     delta = reranked - first_stage
     half_width = 1.96 * 0.25 / num_queries**0.5
     ceiling = first_stage + 0.7 * (1 - first_stage)
-    better = round(num_queries * (0.3 + delta))
+    better = round(num_queries * min(0.6, max(0.0, 0.3 + delta)))
     return {
         "first_stage": first_stage,
         "reranked": reranked,

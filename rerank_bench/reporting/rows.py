@@ -89,20 +89,26 @@ def _shared_fields(result: Mapping[str, Any], run_folder: str) -> Row:
 
 def _dataset_fields(result: Mapping[str, Any], name: str) -> Row:
     """Return the columns that are the same in all views of one data set."""
-    dataset = _field(result, "datasets", name)
-    timing = dataset.get("timing") or {}
+
+    def field(*path: str) -> Any:
+        return _field(result, "datasets", name, *path)
+
+    timing = field().get("timing") or {}
     return {
         "kind": "dataset",
         "dataset": name,
         "datasets": "",
-        **{f"{kind}_fingerprint": _field(dataset, "fingerprints", kind) for kind in _FINGERPRINTS},
-        "first_stage": _field(dataset, "first_stage", "name"),
-        "depth": _field(dataset, "depth"),
-        "num_queries": _field(dataset, "counts", "evaluated"),
-        "num_pairs": _field(dataset, "counts", "pairs"),
-        "ties_share": _field(dataset, "ties", "share_crossing"),
+        **{f"{kind}_fingerprint": field("fingerprints", kind) for kind in _FINGERPRINTS},
+        "first_stage": field("first_stage", "name"),
+        "depth": field("depth"),
+        "num_queries": field("counts", "evaluated"),
+        "num_pairs": field("counts", "pairs"),
+        "ties_share": field("ties", "share_crossing"),
         "truncated_share": timing.get("truncated_share"),
-        **{name: _rounded(timing.get(name)) for name in ("score_seconds", "pairs_per_second", "tokens_per_second")},
+        **{
+            column: _rounded(timing.get(column))
+            for column in ("score_seconds", "pairs_per_second", "tokens_per_second")
+        },
     }
 
 
