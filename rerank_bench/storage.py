@@ -182,10 +182,23 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(file, start=1):
                 yield number, line.rstrip("\n")
         except UnicodeDecodeError as error:
-            problem = f"is not UTF-8 after this line ({error.reason}: byte {error.object[error.start]:#04x})"
-            raise ParseError(path, number, f"{problem}; convert the file to UTF-8") from error
+            problem = f"is not UTF-8 ({error.reason}: byte {error.object[error.start]:#04x}); convert the file to UTF-8"
+            raise ParseError(path, _undecodable_line(path), problem) from error
         except (EOFError, gzip.BadGzipFile) as error:
             raise ParseError(path, number, f"the compressed file ends or breaks here ({error})") from error
+
+
+def _undecodable_line(path: str | Path) -> int | None:
+    """Return the first line (from 1) that is not UTF-8: the decoder above reads ahead and cannot tell."""
+    with Path(path).open("rb") as raw:
+        is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
+        lines: Any = gzip.GzipFile(fileobj=raw, mode="rb") if is_packed else raw
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return None
 
 
 def file_sha256(path: str | Path) -> str:

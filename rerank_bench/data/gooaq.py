@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rerank_bench.data.hub_client import fetch_verified, read_table, string_column
+from rerank_bench.data.hub_client import fetch_verified, read_table, string_chunks, string_column
 from rerank_bench.data.manifests import Manifest
 from rerank_bench.errors import ManifestError
 from rerank_bench.progress import track
@@ -52,7 +52,7 @@ def load_gooaq_dataset(manifest: Manifest) -> Dataset:
 
 def _build(manifest: Manifest, where: str, table: pa.Table) -> Dataset:
     spec = manifest.table["gooaq"]
-    first_rows, document_of_row, texts = distinct_texts(string_column(where, table, spec["answer"]))
+    first_rows, document_of_row, texts = distinct_texts(string_chunks(where, table, spec["answer"]))
     dev_rows = held_out_rows(len(table), test_size=spec["test_size"], seed=spec["seed"])
     questions = string_column(where, table.take(pa.array(dev_rows)), spec["question"]).to_pylist()
     query_ids = [str(row) for row in dev_rows.tolist()]
@@ -86,21 +86,21 @@ def held_out_rows(num_rows: int, *, test_size: int, seed: int) -> NDArray[np.int
     return np.asarray(parts["test"].with_format("arrow")[:].column("row").to_numpy(), dtype=np.int64)
 
 
-def distinct_texts(texts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int32], pa.Array]:
+def distinct_texts(texts: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int32], pa.Array]:
     """Return the distinct strings of a column in the order of their first appearance.
 
     Args:
-        texts: (N,) large_string without nulls.
+        texts: (N,) large_string without nulls, in any chunks.
 
     Returns:
         (D,) int64 row in which each distinct string stands first; (N,) int32 number of each row's string among the
         distinct ones; (D,) large_string the distinct strings.
     """
-    encoded = texts.dictionary_encode()
-    document_of_row = encoded.indices.to_numpy(zero_copy_only=False)  # (N,) numbered by first appearance
+    chunks = texts.dictionary_encode().chunks  # every chunk refers to the one dictionary of them all
+    if not chunks:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32), pa.array([], type=pa.large_string())
+    # (N,) numbered by first appearance
+    document_of_row = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in chunks])
     # A string stands first where its number is higher than every number before it.
-    highest_before = (
-        np.concatenate(([-1], np.maximum.accumulate(document_of_row)[:-1])) if len(texts) else document_of_row
-    )
-    first_rows = np.flatnonzero(document_of_row > highest_before).astype(np.int64, copy=False)
-    return first_rows, document_of_row, encoded.dictionary
+    highest_before = np.concatenate(([-1], np.maximum.accumulate(document_of_row)[:-1]))  # (N,)
+    return np.flatnonzero(document_of_row > highest_before), document_of_row, chunks[-1].dictionary

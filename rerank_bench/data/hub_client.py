@@ -285,8 +285,10 @@ def read_table(snapshot: Snapshot, config: str, split: str, columns: Sequence[st
     return table.select(list(columns))
 
 
-def string_column(where: str, table: pa.Table, name: str) -> pa.Array:
-    """Return a column of strings, or of whole numbers as their digits, as one (N,) large_string array without nulls.
+def string_chunks(where: str, table: pa.Table, name: str) -> pa.ChunkedArray:
+    """Return a column of strings, or of whole numbers as their digits, as (N,) large_string without nulls.
+
+    Chunks stay as they are, and so do the bytes of strings: nothing is copied.
 
     Raises:
         DataError: The column holds another type, or a null; the first row (from 0) with one is named.
@@ -296,9 +298,17 @@ def string_column(where: str, table: pa.Table, name: str) -> pa.Array:
     if not is_text and not pa.types.is_integer(column.type):
         msg = f"{where}: column {name!r} is {column.type}, expected strings (or whole numbers, for ids)"
         raise DataError(msg)
-    array = column.cast(pa.large_string()).combine_chunks()
-    if array.null_count:
-        row = array.is_null().to_numpy(zero_copy_only=False).argmax()
-        msg = f"{where}: column {name!r} is null in {array.null_count} rows (first: row {row}), expected a string"
+    if column.null_count:
+        row = column.is_null().to_numpy().argmax()
+        msg = f"{where}: column {name!r} is null in {column.null_count} rows (first: row {row}), expected a string"
         raise DataError(msg)
-    return array
+    return column.cast(pa.large_string())
+
+
+def string_column(where: str, table: pa.Table, name: str) -> pa.Array:
+    """Return ``string_chunks`` as one array.
+
+    Raises:
+        DataError: The column holds another type, or a null; the first row (from 0) with one is named.
+    """
+    return string_chunks(where, table, name).combine_chunks()

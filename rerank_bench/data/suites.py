@@ -95,16 +95,24 @@ def resolve_datasets(datasets: Sequence[str], suites: Sequence[str]) -> Selectio
 
 def find_dataset(given: str) -> str | None:
     """Return the manifest's name, or the folder as it was given, or ``None`` where the text is neither."""
-    has_separator = "/" in given or "\\" in given
-    name = None if has_separator else find_manifest_name(given)
+    name = None if _has_separator(given) else find_manifest_name(given)
     if name is not None:
         return name
     return given if given and Path(given).expanduser().is_dir() else None
 
 
+def _has_separator(given: str) -> bool:
+    return "/" in given or "\\" in given
+
+
 def describe_unknown_datasets(names: Sequence[str]) -> str:
     """Return the message for texts that are neither a shipped data set nor a folder."""
-    return f"{describe_unknown('data set', names, manifest_names())}. A folder with corpus.jsonl works too"
+    paths = [name for name in names if _has_separator(name)]
+    others = [name for name in names if not _has_separator(name)]
+    parts = [f"no such folder: {', '.join(map(repr, paths))}"] if paths else []
+    if others:
+        parts.append(f"{describe_unknown('data set', others, manifest_names())}. A folder with corpus.jsonl works too")
+    return ". ".join(parts)
 
 
 def _without_repeats(chosen: Sequence[str]) -> tuple[str, ...]:
