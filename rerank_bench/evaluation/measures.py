@@ -35,7 +35,7 @@ def parse_measures(names: Sequence[str]) -> tuple[str, ...]:
         names: Names as ir-measures writes them: ``nDCG@10``, ``AP(rel=2)``, ``P(judged_only=True)@5``.
 
     Raises:
-        ConfigError: No name is given, or names are unknown or malformed; all of them are listed, with the nearest.
+        ConfigError: No name is given, or names are unknown or malformed; all are listed, with the nearest known ones.
         EnvironmentMissingError: A measure needs a package that is not installed.
     """
     if not names:
@@ -114,13 +114,19 @@ def _registry() -> Mapping[str, Any]:
 def _check_available(names: Sequence[str]) -> None:
     from ir_measures import DefaultPipeline
 
-    absent = []
+    impossible, absent = [], []
     for name in names:
         measure = measure_object(name)
-        if not DefaultPipeline.supports(measure):
-            able = [p for p in DefaultPipeline.providers if p.supports(measure)]
-            ways = " or ".join(p.install_instructions() or f"the provider {p.NAME}" for p in able)
-            absent.append(f"measure {name!r} needs {ways or 'other parameters: no provider of ir-measures has it'}")
+        if DefaultPipeline.supports(measure):
+            continue
+        able = [provider for provider in DefaultPipeline.providers if provider.supports(measure)]
+        ways = " or ".join(provider.install_instructions() or f"install {provider.NAME}" for provider in able)
+        if able:
+            absent.append(f"measure {name!r} needs a package that is not installed: {ways}")
+        else:
+            impossible.append(f"measure {name!r}: ir-measures knows it, but computes it with other parameters only")
+    if impossible:
+        raise ConfigError("; ".join(impossible))
     if absent:
         raise EnvironmentMissingError("; ".join(absent))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from rerank_bench.errors import DataError
 from rerank_bench.evaluation.evaluate import select_queries
 from rerank_bench.evaluation.measures import STANDARD_MEASURES, evaluate_run, parse_measures
 from rerank_bench.evaluation.significance import DEFAULT_SEED, RESAMPLES, bca_intervals
-from rerank_bench.evaluation.summaries import interval_of
+from rerank_bench.evaluation.summaries import interval_of, ties_to_json
 from rerank_bench.evaluation.ties import report_ties
 from rerank_bench.records import EMPTY_DOCS, Qrels, Run, TieReport
 
@@ -101,3 +102,15 @@ def _missing_queries(run: Run, evaluated: Sequence[str], *, allow_missing_querie
         )
         raise DataError(msg)
     return missing
+
+
+def stored_run_to_json(evaluation: StoredRunEvaluation) -> dict[str, Any]:
+    """Return ``{"measures": {name: {mean, ci, sd}}, "ties": {…}, "counts": {…}}``."""
+    return {
+        "measures": {
+            name: {"mean": summary.mean, "ci": None if summary.ci is None else list(summary.ci), "sd": summary.sd}
+            for name, summary in evaluation.measures.items()
+        },
+        "ties": ties_to_json(evaluation.ties),
+        "counts": dict(evaluation.counts),
+    }

@@ -106,9 +106,12 @@ def test_no_measure_at_all_is_an_error() -> None:
         parse_measures([])
 
 
-def test_a_measure_that_no_provider_has_names_what_is_missing() -> None:
-    with pytest.raises(EnvironmentMissingError, match="measure 'RBP' needs other parameters"):
+def test_a_measure_that_cannot_be_computed_says_why() -> None:
+    with pytest.raises(ConfigError, match="measure 'RBP': ir-measures knows it, but computes it with other parameters"):
         parse_measures(["RBP"])
+    if not ir_measures.pyndeval.is_available():
+        with pytest.raises(EnvironmentMissingError, match=r"measure 'alpha_nDCG@10' needs a package .* pip install"):
+            parse_measures(["alpha_nDCG@10"])
 
 
 def test_parameters_of_a_name() -> None:
@@ -173,7 +176,7 @@ def test_a_measure_does_not_depend_on_which_others_are_asked_for(other: str) -> 
 
 
 def test_exponential_gain_comes_from_the_external_program() -> None:
-    if not ir_measures.providers.registry["gdeval"].is_available():
+    if not ir_measures.gdeval.is_available():
         pytest.skip("gdeval needs perl")
     name = "nDCG(dcg='exp-log2')@10"
     values = evaluate_run({"not a number": {"a": 1, "b": 2}}, {"not a number": ranked("a", "b")}, [name])

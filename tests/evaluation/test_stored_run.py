@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy import stats
 
 from rerank_bench.errors import ConfigError, DataError
-from rerank_bench.evaluation.stored_run import evaluate_stored_run
+from rerank_bench.evaluation.stored_run import evaluate_stored_run, stored_run_to_json
 from rerank_bench.ranking import rank_docs
 from rerank_bench.records import Qrels, Run
 from rerank_bench.trec_io import read_qrels, read_run
@@ -71,3 +72,23 @@ def test_an_unknown_measure_is_an_error() -> None:
 def test_one_query_has_a_mean_but_no_interval() -> None:
     summary = evaluate_stored_run(RUN, {"2": {"b": 1}}, ["P@1", "RR@10"]).measures["RR@10"]
     assert (summary.mean, summary.ci, summary.sd) == (0.5, None, None)
+
+
+def test_a_stored_run_as_json() -> None:
+    qrels = {query_id: QRELS[query_id] for query_id in ("1", "2")}
+    report = json.loads(json.dumps(stored_run_to_json(evaluate_stored_run(RUN, qrels, ["RR@10"], resamples=100))))
+    low, high = report["measures"]["RR@10"].pop("ci")
+    assert 0.5 <= low <= 0.75 <= high <= 1.0
+    assert report == {
+        "measures": {"RR@10": {"mean": 0.75, "sd": pytest.approx(0.125**0.5)}},
+        "ties": {
+            "cutoff": 10,
+            "share_crossing": 0.0,
+            "share_tied": 0.0,
+            "lowest": pytest.approx(report["ties"]["highest"]),
+            "highest": pytest.approx((1 + 1 / np.log2(3)) / 2),
+        },
+        "counts": {"queries": 2, "evaluated": 2, "unjudged": 1, "all_zero": 0, "missing": 0},
+    }
+    alone = stored_run_to_json(evaluate_stored_run(RUN, {"2": {"b": 1}}, ["RR@10"]))
+    assert alone["measures"] == {"RR@10": {"mean": 0.5, "ci": None, "sd": None}}
