@@ -32,7 +32,7 @@ from rerank_bench.first_stage.candidates import (
 )
 from rerank_bench.progress import note
 from rerank_bench.provenance import describe_invocation
-from rerank_bench.ranking import rank_docs
+from rerank_bench.ranking import rank_docs, scores_from_ranks
 from rerank_bench.records import PROTOCOL_VERSION, VIEWS, CandidateSet, Dataset, Evaluation, Qrels, Run, View
 from rerank_bench.reporting.run_folder import SCHEMA_VERSION, DatasetArtifacts, file_stem, write_run_folder
 from rerank_bench.scoring.baselines import rank_baseline
@@ -300,8 +300,13 @@ def _suites(selection: Selection, prepared: Sequence[_Prepared]) -> dict[str, li
 
 def _rank_ids(model: ModelSpec, ready: _Prepared) -> _Scored:
     """Let a baseline or a stored run rank the pools by id."""
-    ranked = rank_baseline(model, ready.pool, qrels=ready.dataset.qrels)
-    return _Scored(by_query=ranked.by_query, description=ranked.description, timing={})
+    pool = ready.pool
+    if model.kind == "run":
+        # A query without candidates has no line in anyone's run file, so none is missing there.
+        pool = {query_id: doc_ids for query_id, doc_ids in pool.items() if len(ready.candidates.by_query[query_id])}
+    ranked = rank_baseline(model, pool, qrels=ready.dataset.qrels)
+    rest = {query_id: scores_from_ranks(len(ready.pool[query_id])) for query_id in ready.pool if query_id not in pool}
+    return _Scored(by_query={**ranked.by_query, **rest}, description=ranked.description, timing={})
 
 
 def _score_texts(scorer: LoadedScorer, ready: _Prepared) -> _Scored:

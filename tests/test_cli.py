@@ -48,8 +48,14 @@ def test_a_run_prints_its_table_and_where_everything_stands(invoke, tmp_path: Pa
 def test_json_is_the_result_file_and_nothing_else(invoke, tmp_path: Path) -> None:
     result = invoke(*RUN_TINY, "--json", "--quiet")
     assert result.stderr == ""
-    models = [json.loads((path / "result.json").read_text()) for path in sorted((tmp_path / "runs/tiny").glob("*/")) if (path / "result.json").exists()]
-    assert sorted(json.loads(result.stdout), key=lambda r: r["model"]["name"]) == sorted(models, key=lambda r: r["model"]["name"])
+    models = [
+        json.loads((path / "result.json").read_text())
+        for path in sorted((tmp_path / "runs/tiny").glob("*/"))
+        if (path / "result.json").exists()
+    ]
+    assert sorted(json.loads(result.stdout), key=lambda r: r["model"]["name"]) == sorted(
+        models, key=lambda r: r["model"]["name"]
+    )
 
 
 def test_the_commands_work_one_after_the_other(invoke, shared_qrels: Path, tmp_path: Path) -> None:
@@ -124,7 +130,7 @@ def test_data_sets_are_listed_and_shown(invoke) -> None:
         (["run", "--measure", "nDGC@10"], 2, "unknown measure 'nDGC@10'; did you mean 'nDCG@10'"),
         (["run", "--first-stage", "nowhere.trec"], 2, "no such file 'nowhere.trec'"),
         (["run", "--device", "tpu9"], 2, "tpu9"),
-        (["run", "--depth", "0"], 2, "0 is not in the range x>=1"),
+        (["run", "--depth", "0"], 2, "--depth"),
         (["run", "--dept", "3"], 2, "--depth"),
         (["evaluate", "nowhere.trec", "--qrels", "nowhere.qrels"], 2, "nowhere.trec: no such file"),
         (["leaderboard", "nowhere.csv"], 2, "nowhere.csv"),
@@ -192,7 +198,13 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     "arguments",
     [
         ["leaderboard", "out/leaderboard.csv"],
-        ["evaluate", "out/oracle/tiny.run.trec.gz", "--qrels", str(TINY / "qrels" / "test.tsv"), "--allow-missing-queries"],
+        [
+            "evaluate",
+            "out/oracle/tiny.run.trec.gz",
+            "--qrels",
+            str(TINY / "qrels" / "test.tsv"),
+            "--allow-missing-queries",
+        ],
         ["run", "-m", "first-stage", "-d", str(TINY)],
         ["datasets", "list"],
     ],
@@ -207,7 +219,9 @@ def test_commands_without_a_model_load_no_torch(invoke, tmp_path: Path, argument
         "except SystemExit as error: print('EXIT', error.code)\n"
         "print('HEAVY', [name for name in ('torch', 'transformers') if name in sys.modules])"
     )
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    ).stdout
     assert "EXIT 0" in output
     assert "HEAVY []" in output
 
@@ -225,7 +239,7 @@ def test_no_colour_without_a_terminal_nor_under_no_color(tmp_path: Path) -> None
 
 
 def test_completion_can_be_shown() -> None:
-    shown = run_process("--show-completion", SHELL="/bin/bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    shown = run_process("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert "complete" in shown.stdout + shown.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -19,14 +20,16 @@ def list_datasets(*, json: options.Json = False) -> None:
     """List the data sets and suites that have a manifest."""
     with command():
         from rerank_bench.cli.render import render_dataset_list
-        from rerank_bench.data.manifests import load_manifest, load_suites, manifest_names
+        from rerank_bench.data.manifests import load_manifest, manifest_names
+        from rerank_bench.data.suites import load_suites
 
         manifests = [load_manifest(name) for name in manifest_names()]
+        suites = load_suites()
         if json:
-            rows = [{"name": m.name, "title": m.title, "kind": m.kind, "counts": m.counts} for m in manifests]
-            print_json({"datasets": rows, "suites": load_suites()})
+            rows = [{"name": m.name, "title": m.title, "kind": m.kind, "counts": dict(m.counts)} for m in manifests]
+            print_json({"datasets": rows, "suites": {name: suite.datasets for name, suite in suites.items()}})
         else:
-            render_dataset_list(stdout_console(), manifests, load_suites())
+            render_dataset_list(stdout_console(), manifests, suites)
 
 
 @datasets_app.command("show")
@@ -49,12 +52,13 @@ def verify_dataset(name: Name, *, json: options.Json = False, quiet: options.Qui
     """Load a data set and compare its counts and checksums with the manifest; exit code 2 when they differ."""
     with command(quiet=quiet):
         from rerank_bench.cli.render import render_checks
-        from rerank_bench.data.verify import checks_to_json, verify_dataset
+        from rerank_bench.data.verify import verify_dataset as compare
 
-        checks = verify_dataset(name)
+        checks = compare(name)
+        is_ok = all(check.is_ok for check in checks)
         if json:
-            print_json(checks_to_json(name, checks))
+            print_json({"name": name, "is_ok": is_ok, "checks": [asdict(check) for check in checks]})
         else:
             render_checks(stdout_console(), name, checks)
-        if not all(check.ok for check in checks):
+        if not is_ok:
             raise typer.Exit(2)

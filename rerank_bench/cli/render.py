@@ -11,6 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rerank_bench.data.manifests import Manifest
+    from rerank_bench.data.suites import Suite
+    from rerank_bench.data.verify import DatasetCheck
     from rerank_bench.evaluation.stored_run import StoredRunEvaluation
     from rerank_bench.pipeline import RunReport
     from rerank_bench.reporting.page import LeaderboardPage
@@ -113,16 +116,20 @@ def _print_per_query(console: Console, per_query: Mapping[str, Mapping[str, floa
     console.print(table)
 
 
-def render_dataset_list(console: Console, manifests: Sequence[Any], suites: Mapping[str, Any]) -> None:
+def render_dataset_list(console: Console, manifests: Sequence[Manifest], suites: Mapping[str, Suite]) -> None:
     """Print the data sets and the suites."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("data set", no_wrap=True)
     for name in ("queries", "documents", "judgements"):
         table.add_column(name, justify="right")
-    table.add_column("licence", overflow="fold")
+    table.add_column("what", no_wrap=True, overflow="ellipsis")
     for manifest in manifests:
         counts = (manifest.counts.get(name) for name in ("queries", "documents", "judgements"))
-        table.add_row(manifest.name, *("–" if n is None else f"{n:,}" for n in counts), Text(manifest.licence))
+        table.add_row(
+            manifest.name,
+            *("–" if n is None else f"{n:,}" for n in counts),
+            Text(str(manifest.table.get("licence", ""))),
+        )
     console.print(table)
     suite_table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     suite_table.add_column("suite", no_wrap=True)
@@ -145,13 +152,14 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield f"{prefix}{name}", ", ".join(map(str, item)) if isinstance(item, list | tuple) else item
 
 
-def render_checks(console: Console, name: str, checks: Sequence[Any]) -> None:
+def render_checks(console: Console, name: str, checks: Sequence[DatasetCheck]) -> None:
     """Print what was verified of a data set, what was expected and found."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=name, title_justify="left")
     table.add_column("")
     for column in ("what", "expected", "found"):
         table.add_column(column, overflow="fold")
     for check in checks:
-        mark = Text("ok", style="green") if check.ok else Text("differs", style="bold red")
-        table.add_row(mark, Text(str(check.what)), Text(str(check.expected)), Text(str(check.found)))
+        mark = Text("ok", style="green") if check.is_ok else Text("differs", style="bold red")
+        expected, found = ("–" if value is None else value for value in (check.expected, check.found))
+        table.add_row(mark, check.what, Text(expected), Text(found))
     console.print(table)
