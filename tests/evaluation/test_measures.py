@@ -144,6 +144,11 @@ def test_every_query_of_the_run_gets_a_value_and_no_other() -> None:
     assert list(values["RR@10"]) == list(run)
 
 
+def test_two_names_of_one_measure_both_have_values() -> None:
+    values = evaluate_run({"q": {"a": 1}}, {"q": ranked("b", "a")}, ["MRR@10", "RR@10", "MAP"])
+    assert values == {"MRR@10": {"q": 0.5}, "RR@10": {"q": 0.5}, "MAP": {"q": 0.5}}
+
+
 def test_more_queries_than_one_call_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     qrels = {f"q{i}": {f"d{i}": 1} for i in range(10)}
     run = {f"q{i}": ranked("x", f"d{i}") if i % 2 else ranked(f"d{i}") for i in range(10)}
@@ -179,9 +184,10 @@ def test_exponential_gain_comes_from_the_external_program() -> None:
     if not ir_measures.gdeval.is_available():
         pytest.skip("gdeval needs perl")
     name = "nDCG(dcg='exp-log2')@10"
-    values = evaluate_run({"not a number": {"a": 1, "b": 2}}, {"not a number": ranked("a", "b")}, [name])
+    qrels = {"not a number": {"a": 1, "b": 2}, "another": {"a": 1}}
+    values = evaluate_run(qrels, {"not a number": ranked("a", "b"), "another": ranked("a")}, [name])
     expected = (1 + 3 / np.log2(3)) / (3 + 1 / np.log2(3))
-    assert values[name]["not a number"] == pytest.approx(expected, abs=1e-5)
+    assert values[name] == pytest.approx({"not a number": expected, "another": 1.0}, abs=1e-5)
     with pytest.raises(DataError, match=r"gdeval\), which refused these judgements .*; it takes grades up to 4 only"):
         evaluate_run({"q": {"a": 5, "b": 1}}, {"q": ranked("a", "b")}, [name])
 
