@@ -152,10 +152,10 @@ class BM25Index:
         ]
 
     def _buffers(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-        """Return what one worker writes to: (N,) scores, (N,) positions."""
+        """Return what one worker writes to: (N,) scores, (N + 1,) positions."""
         from rerank_bench.first_stage.index_kernels import UNTOUCHED
 
-        return np.full(len(self.norms), UNTOUCHED), np.empty(len(self.norms), dtype=np.int32)
+        return np.full(len(self.norms), UNTOUCHED), np.empty(len(self.norms) + 1, dtype=np.int32)
 
     def _score(self, query_terms: NDArray[np.int32], buffers: tuple[NDArray[np.float64], NDArray[np.int32]]) -> Matches:
         from rerank_bench.first_stage.index_kernels import add_scores, take_scores
