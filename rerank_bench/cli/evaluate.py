@@ -27,11 +27,13 @@ def evaluate(
     with command(quiet=quiet):
         from rerank_bench import pipeline
         from rerank_bench.cli.render import render_evaluation
+        from rerank_bench.evaluation.stored_run import stored_run_to_json
 
         evaluation = pipeline.evaluate_run(
             run, qrels, measures=tuple(measure or ()), allow_missing_queries=allow_missing_queries
         )
         if json:
-            print_json(evaluation.to_json(per_query=per_query))
+            values = {"per_query": evaluation.per_query} if per_query else {}
+            print_json(stored_run_to_json(evaluation) | values)
         else:
             render_evaluation(stdout_console(), evaluation, per_query=per_query)

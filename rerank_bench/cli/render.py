@@ -91,12 +91,7 @@ def render_evaluation(console: Console, evaluation: StoredRunEvaluation, *, per_
         interval = "–" if summary.ci is None else f"{summary.ci[0]:.4f} to {summary.ci[1]:.4f}"
         table.add_row(name, f"{summary.mean:.4f}", interval)
     console.print(table)
-    counts = evaluation.counts
-    console.print(
-        f"{counts['evaluated']:,} of {counts['queries']:,} judged queries evaluated; {counts['all_zero']:,} without a "
-        f"positive judgement left out; {counts['missing']:,} missing from the run count 0; "
-        f"{counts['unjudged']:,} queries of the run have no judgement."
-    )
+    console.print(_describe_queries(evaluation.counts))
     ties = evaluation.ties
     console.print(
         f"Ties cross rank {ties.cutoff} in {ties.share_crossing:.1%} of the queries; over all orders of tied documents "
@@ -104,6 +99,18 @@ def render_evaluation(console: Console, evaluation: StoredRunEvaluation, *, per_
     )
     if per_query:
         _print_per_query(console, evaluation.per_query)
+
+
+def _describe_queries(counts: Mapping[str, int]) -> str:
+    """Return how many queries the means run over, and what became of the others, where there are any."""
+    others = (
+        ("missing", "missing from the run count 0"),
+        ("all_zero", "without a positive judgement left out"),
+        ("unjudged", "of the run without a judgement left out"),
+    )
+    parts = [f"{counts['evaluated']:,} of {counts['queries']:,} judged queries evaluated"]
+    parts += [f"{counts[name]:,} {fate}" for name, fate in others if counts[name]]
+    return "; ".join(parts) + "."
 
 
 def _print_per_query(console: Console, per_query: Mapping[str, Mapping[str, float]]) -> None:
@@ -119,7 +126,7 @@ def _print_per_query(console: Console, per_query: Mapping[str, Mapping[str, floa
 def render_dataset_list(console: Console, manifests: Sequence[Manifest], suites: Mapping[str, Suite]) -> None:
     """Print the data sets and the suites."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("data set", no_wrap=True)
+    table.add_column("data set", no_wrap=True, min_width=max(len(manifest.name) for manifest in manifests))
     for name in ("queries", "documents", "judgements"):
         table.add_column(name, justify="right")
     table.add_column("what", no_wrap=True, overflow="ellipsis")
