@@ -127,15 +127,15 @@ def render_dataset_list(console: Console, manifests: Sequence[Manifest], suites:
     """Print the data sets and the suites."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("data set", no_wrap=True, min_width=max(len(manifest.name) for manifest in manifests))
-    for name in ("queries", "documents", "judgements"):
-        table.add_column(name, justify="right")
-    table.add_column("what", no_wrap=True, overflow="ellipsis")
+    for title in ("queries", "docs", "qrels"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("what", no_wrap=True, overflow="ellipsis", max_width=28)
     for manifest in manifests:
         counts = (manifest.counts.get(name) for name in ("queries", "documents", "judgements"))
         table.add_row(
             manifest.name,
             *("–" if n is None else f"{n:,}" for n in counts),
-            Text(str(manifest.table.get("licence", ""))),
+            Text(manifest.title),
         )
     console.print(table)
     suite_table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
