@@ -177,7 +177,8 @@ class PairTokenizer:
         queries, docs = list(PROBE_TEXTS), list(PROBE_TEXTS)
         grid = np.indices((len(queries), len(docs))).reshape(2, -1).T.astype(np.int64)
         rows = np.arange(len(grid), dtype=np.int64)
-        lengths = {self.max_length, template.num_special + 2, template.num_special + 9, template.num_special + 16}
+        # Without truncation, and with an odd and an even room for the texts.
+        lengths = {self.max_length, template.num_special + 7, template.num_special + 16}
         for max_length in (length for length in lengths if length <= self.max_length):
             whole = encode_whole(
                 self.tokenizer,
@@ -198,7 +199,7 @@ PROBE_TEXTS = (
     "Straße, naïve café\n\tand 東京: 10.5 % of “it” 🙂",
     "  leading and trailing white space  ",
     "a [SEP] b </s> c <s> d [CLS]",
-    " ".join(f"word{i} and more" for i in range(40)),
+    " ".join(f"word{i} and more" for i in range(8)),
 )
 
 

@@ -1,0 +1,57 @@
+"""Checkpoints that the scoring tests share, each written once per session."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import WORDS, write_encoder, write_sequence_classifier
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Return a function (architecture, **options) -> folder of a tiny sequence classifier; never to be changed."""
+    folders: dict[Any, Path] = {}
+
+    def make(architecture: str = "bert", **options: Any) -> Path:
+        key = (architecture, *sorted(options.items()))
+        if key not in folders:
+            folder = tmp_path_factory.mktemp("classifier") / architecture
+            folders[key] = write_sequence_classifier(folder, architecture, **options)
+        return folders[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Return a function (architecture, **options) -> folder of a tiny bi-encoder; never to be changed."""
+
+    def make(architecture: str = "bert", **options: Any) -> Path:
+        return write_encoder(tmp_path_factory.mktemp("encoder") / architecture, architecture, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def text_pairs() -> list[tuple[str, str]]:
+    """60 pairs of mixed length: empty ones, over-long ones, a text that comes twice, letters outside ASCII."""
+    draw = random.Random(7)
+
+    def text(max_words: int) -> str:
+        return " ".join(draw.choices(WORDS, k=draw.randint(1, max_words)))
+
+    pairs = [(text(10), text(25)) for _ in range(50)]
+    pairs += [("", text(10)), (text(5), ""), ("", ""), (text(8), text(200)), (text(200), text(5)), (text(90), text(90))]
+    pairs += [
+        pairs[3],
+        ("Straße NAÏVE", "10.5 % “café”\n\n東京"),
+        (" stop ", "  the program "),
+        ("a [SEP] b", "c </s> d"),
+    ]
+    return pairs
