@@ -95,7 +95,7 @@ def _load_pydocs(manifest: Manifest) -> Dataset:
     files = manifest.path.parent / manifest.name
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return load_pydocs(
-        files / "queries.tsv", files / "qrels.tsv", missing=tuple(missing.get(version, ())), name=manifest.name
+        files / "queries.jsonl", files / "qrels.tsv", missing=tuple(missing.get(version, ())), name=manifest.name
     )
 
 

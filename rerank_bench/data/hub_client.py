@@ -140,6 +140,14 @@ def _missing(source: HubSource, reason: str) -> EnvironmentMissingError:
     return EnvironmentMissingError(msg)
 
 
+def _interrupted(source: HubSource, error: BaseException) -> EnvironmentMissingError:
+    msg = (
+        f"{source.repository}@{source.revision}: the hub broke off or refused ({_on_one_line(error)}). Try again, now or "
+        "later: files that arrived whole are kept"
+    )
+    return EnvironmentMissingError(msg)
+
+
 @contextlib.contextmanager
 def _translated_errors(source: HubSource) -> Iterator[None]:
     """Raise what the hub's client raises as our errors."""
@@ -160,23 +168,20 @@ def _translated_errors(source: HubSource) -> Iterator[None]:
     except errors.EntryNotFoundError as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
             raise _missing(source, f"the hub did not answer ({error.__cause__ or error})") from error
-        msg = f"{where}: a file that the repository lists cannot be fetched: {_first_line(error)}"
+        msg = f"{where}: a file that the repository lists cannot be fetched: {_on_one_line(error)}"
         raise DataError(msg) from error
-    except errors.HfHubHTTPError as error:
-        raise _missing(source, f"the hub answered with an error ({_first_line(error)})") from error
-    except OSError as error:
-        msg = f"{where}: a file could not be fetched whole: {_first_line(error)}. Try again; what has arrived is kept"
-        raise DataError(msg) from error
+    except OSError as error:  # the client's HTTP errors are OSErrors, and so is a transfer of the wrong length
+        raise _interrupted(source, error) from error
     except Exception as error:
         # The client hands network errors of its HTTP library through, whose name differs between its versions.
         if not type(error).__module__.startswith(("httpx", "httpcore")):
             raise
-        raise _missing(source, f"the connection to the hub broke ({_first_line(error)})") from error
+        raise _interrupted(source, error) from error
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _on_one_line(error: BaseException, max_chars: int = 300) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= max_chars else text[:max_chars] + "…"
 
 
 @contextlib.contextmanager
@@ -263,7 +268,7 @@ def read_table(snapshot: Snapshot, config: str, split: str, columns: Sequence[st
         with _quiet_libraries():
             table = datasets.load_dataset(str(snapshot.folder), config, split=split).with_format("arrow")[:]
     except (datasets.exceptions.DatasetsError, pa.ArrowInvalid) as error:
-        cause = _first_line(error.__cause__ or error)
+        cause = _on_one_line(error.__cause__ or error)
         msg = (
             f"{where}: the files cannot be read ({cause}); a download that was cut short looks like this. Remove "
             f"{snapshot.folder} and the files that it links to, and load again"

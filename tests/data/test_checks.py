@@ -26,7 +26,7 @@ def test_find_repeat_equals_a_loop(ids: list[str]) -> None:
 @pytest.mark.parametrize("value", ["", " ", "a b", "a\t", "\na", "a\u00a0b", "a\u2028b", "a\x1fb", "a\u3000"])
 def test_ids_that_trec_files_cannot_carry(value: str) -> None:
     assert describe_bad_id(value) is not None
-    with pytest.raises(DataError, match="corpus, row 2: id .* is empty or holds white space"):
+    with pytest.raises(DataError, match=r"corpus, row 2: id .* is empty or holds white space"):
         check_ids("corpus", strings(["ok", "süß-😀", value]))
 
 
@@ -45,5 +45,7 @@ def test_null_and_repeated_ids() -> None:
 def test_counts() -> None:
     found = {"queries": 3, "documents": 10_000, "judgements": 5}
     check_counts("x", {"queries": 3}, found)
-    with pytest.raises(ManifestError, match="x: the data holds 10,000 documents instead of 12,000, 5 judgements instead of 6"):
+    with pytest.raises(
+        ManifestError, match="x: the data holds 10,000 documents instead of 12,000, 5 judgements instead of 6"
+    ):
         check_counts("x", {"queries": 3, "documents": 12_000, "judgements": 6}, found)

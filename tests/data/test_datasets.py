@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
+from loopback_hub import LoopbackHub
 
 from rerank_bench.data.checks import count_dataset
 from rerank_bench.data.datasets import load_dataset
 from rerank_bench.data.fingerprints import fingerprint_dataset
-from rerank_bench.errors import ConfigError, DataError, ManifestError
+from rerank_bench.errors import ConfigError, DataError, EnvironmentMissingError, ManifestError
 from rerank_bench.progress import Advance, use_reporter
 
 # From the README of the collections: documents, queries, judgements.
@@ -66,7 +67,8 @@ def test_real_collections(shared_data: Path, name: str) -> None:
     records = [json.loads(line) for line in lines if line]
     assert dataset.collection.doc_ids.to_pylist() == [record["_id"] for record in records]
     expected = [
-        (record["title"] + " " + record["text"]).strip() if record.get("title") else record["text"] for record in records
+        (record["title"] + " " + record["text"]).strip() if record.get("title") else record["text"]
+        for record in records
     ]
     assert dataset.collection.texts.to_pylist() == expected
     assert dataset.fingerprints == fingerprint_dataset(dataset)
@@ -79,15 +81,17 @@ def test_cranfield_keeps_empty_documents_and_grades(shared_data: Path) -> None:
 
 
 def test_a_path_is_a_folder_and_a_bare_name_is_a_manifest(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str], hub: LoopbackHub
 ) -> None:
+    hub.stop()
     monkeypatch.chdir(folder.parent)
-    monkeypatch.setattr("rerank_bench.data.datasets.load_from_manifest", lambda manifest: f"manifest {manifest.name}")
     for given in (folder, str(folder), "./NanoNQ", Path("NanoNQ")):
         dataset = load_dataset(given)
         assert (dataset.name, dataset.queries) == ("NanoNQ", {"1": "one"})
     assert notes == []
-    assert load_dataset("NanoNQ") == "manifest NanoNQ"  # the loader is replaced above: what counts is the choice
+    # The set itself is not here: that its repository is asked for shows which of the two was meant.
+    with pytest.raises(EnvironmentMissingError, match="zeta-alpha-ai/NanoNQ@"):
+        load_dataset("NanoNQ")
     assert notes == ["'NanoNQ' is read as the data set NanoNQ; write ./NanoNQ for the folder"]
 
 
@@ -119,7 +123,11 @@ def test_folder_manifest(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ("NanoMSMARKO", ConfigError, r"unknown data set 'NanoMSMARKO'; did you mean 'NanoMSMARCO'.*A folder with corpus\.jsonl works too"),
+        (
+            "NanoMSMARKO",
+            ConfigError,
+            r"unknown data set 'NanoMSMARKO'; did you mean 'NanoMSMARCO'.*A folder with corpus\.jsonl works too",
+        ),
         ("", ConfigError, "unknown data set ''"),
         ("./absent", ConfigError, r"no such folder: '\./absent'"),
         (Path("absent"), DataError, "absent: no such folder"),
@@ -131,5 +139,7 @@ def test_unknown(given: str | Path, error: type[Exception], message: str) -> Non
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not a BEIR folder, corpus.jsonl and queries.jsonl and qrels/SPLIT.tsv missing"):
+    with pytest.raises(
+        DataError, match=r"not a BEIR folder, corpus\.jsonl and queries\.jsonl and qrels/SPLIT.tsv missing"
+    ):
         load_dataset(tmp_path)

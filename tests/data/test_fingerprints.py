@@ -27,7 +27,11 @@ def by_hand(columns: Sequence[Sequence[str]]) -> str:
     data = b""
     for column in columns:
         encoded = [value.encode() for value in column]
-        data += struct.pack("<q", len(encoded)) + b"".join(struct.pack("<q", len(value)) for value in encoded) + b"".join(encoded)
+        data += (
+            struct.pack("<q", len(encoded))
+            + b"".join(struct.pack("<q", len(value)) for value in encoded)
+            + b"".join(encoded)
+        )
     return hashlib.sha256(data).hexdigest()
 
 

@@ -42,7 +42,9 @@ def test_texts_and_titles(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_are_ids(tmp_path: Path) -> None:
-    path = write_corpus(tmp_path / "corpus.jsonl", [{"_id": 7, "text": "x"}, {"_id": "08", "text": "y"}, {"_id": -1, "text": "z"}])
+    path = write_corpus(
+        tmp_path / "corpus.jsonl", [{"_id": 7, "text": "x"}, {"_id": "08", "text": "y"}, {"_id": -1, "text": "z"}]
+    )
     assert list(as_dict(path)) == ["7", "08", "-1"]
     assert list(read_queries(path)) == ["7", "08", "-1"]
 
@@ -62,13 +64,17 @@ def test_empty_corpus_is_a_collection_of_none(tmp_path: Path) -> None:
     texts=st.lists(st.tuples(st.text(alphabet=st.characters(codec="utf-8"), max_size=20), st.booleans()), max_size=9),
     chunk_docs=st.integers(1, 4),
 )
-def test_chunks_change_nothing(tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, bool]], chunk_docs: int) -> None:
+def test_chunks_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, bool]], chunk_docs: int
+) -> None:
     records: list[dict[str, object]] = [
-        {"_id": f"d{i}", "text": text, **({"title": text[::-1]} if has_title else {})} for i, (text, has_title) in enumerate(texts)
+        {"_id": f"d{i}", "text": text, **({"title": text[::-1]} if has_title else {})}
+        for i, (text, has_title) in enumerate(texts)
     ]
     path = write_corpus(tmp_path_factory.mktemp("corpus") / "corpus.jsonl", records)
     expected = {
-        f"d{i}": (text[::-1] + " " + text).strip() if has_title and text else text for i, (text, has_title) in enumerate(texts)
+        f"d{i}": (text[::-1] + " " + text).strip() if has_title and text else text
+        for i, (text, has_title) in enumerate(texts)
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jsonl, "CHUNK_DOCS", chunk_docs)
@@ -120,7 +126,7 @@ def test_bad_queries(bad_files: Path, file: str, message: str) -> None:
 def test_deep_nesting_is_no_crash(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"_id": ' + "[" * 100_000 + "]" * 100_000 + "}", encoding="utf-8")
-    with pytest.raises(ParseError, match="line 1: (nests too deeply|'_id' is)"):
+    with pytest.raises(ParseError, match=r"line 1: (nests too deeply|'_id' is)"):
         read_corpus(path)
 
 

@@ -119,7 +119,10 @@ def test_all_problems_of_a_manifest_are_reported_at_once(bad_files: Path) -> Non
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("manifest_unknown_kind.toml", r"unknown kind 'hup'; did you mean 'hub'\? Known: beir, gooaq, hub, pydocs, trec"),
+        (
+            "manifest_unknown_kind.toml",
+            r"unknown kind 'hup'; did you mean 'hub'\? Known: beir, gooaq, hub, pydocs, trec",
+        ),
         ("manifest_not_toml.toml", "is not TOML in UTF-8: .*line 1"),
         ("manifest_files_no_table.toml", "files is 'corpus.jsonl', expected a table"),
         ("corpus_latin1.jsonl", "is not TOML in UTF-8"),
@@ -161,12 +164,14 @@ def test_two_sets_cannot_share_an_alias(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_an_installation_without_manifests_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifests, "__file__", str(tmp_path / "rerank_bench" / "data" / "manifests.py"))
-    with pytest.raises(DataError, match="no data_manifests folder in or beside .*install rerank-bench again"):
+    with pytest.raises(DataError, match=r"no data_manifests folder in or beside .*install rerank-bench again"):
         manifests.manifest_folder()
 
 
-def test_hub_source_is_for_hub_sets_only(bad_files: Path, tmp_path: Path) -> None:
+def test_hub_source_is_for_hub_sets_only(tmp_path: Path) -> None:
     path = tmp_path / "dataset.toml"
-    path.write_text('name = "x"\nkind = "beir"\n[files]\ncorpus = "c"\nqueries = "q"\nqrels = {test = "t"}\n', encoding="utf-8")
+    path.write_text(
+        'name = "x"\nkind = "beir"\n[files]\ncorpus = "c"\nqueries = "q"\nqrels = {test = "t"}\n', encoding="utf-8"
+    )
     with pytest.raises(ManifestError, match="kind 'beir' comes from no repository"):
         _ = read_manifest(path).hub_source

@@ -31,10 +31,14 @@ def test_faults_of_the_suites_file_are_reported_at_once(suites_file: Path) -> No
         '[a]\ntitle = "t"\ndatasets = ["NanoMARCO", "NanoNQ"]\n[b]\ntitle = "t"\ndatasets = ["NanoNQ", "NanoNQ"]\n',
         encoding="utf-8",
     )
-    with pytest.raises(ManifestError, match=r"suite a: unknown data set 'NanoMARCO'.*suite b: expected data sets, each once"):
+    with pytest.raises(
+        ManifestError, match=r"suite a: unknown data set 'NanoMARCO'.*suite b: expected data sets, each once"
+    ):
         load_suites()
     suites_file.write_text('[a]\ntitle = "t"\nsets = ["NanoNQ"]\n', encoding="utf-8")
-    with pytest.raises(ManifestError, match=r"unknown key in suites\.a 'sets'; did you mean 'datasets'.*suites\.a\.datasets is missing"):
+    with pytest.raises(
+        ManifestError, match=r"unknown key in suites\.a 'sets'; did you mean 'datasets'.*suites\.a\.datasets is missing"
+    ):
         load_suites()
 
 

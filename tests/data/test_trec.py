@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from rerank_bench.data.manifests import read_manifest
 from rerank_bench.data.trec import load_trec_folder, read_topics
 from rerank_bench.errors import ConfigError, DataError, ParseError
-from rerank_bench.data.manifests import read_manifest
 
 SGML = """<top>
 <num> Number: 301
@@ -80,14 +80,16 @@ def test_folder(tmp_path: Path) -> None:
 def test_folder_must_be_unambiguous(tmp_path: Path) -> None:
     write_collection(tmp_path)
     (tmp_path / "qrels.other.txt").write_text("1 0 b 2\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"qrels\.\* matches 2 files \(qrels\.other\.txt, qrels\.set\.txt\), expected one"):
+    with pytest.raises(
+        DataError, match=r"qrels\.\* matches 2 files \(qrels\.other\.txt, qrels\.set\.txt\), expected one"
+    ):
         load_trec_folder(tmp_path)
     for path in tmp_path.glob("qrels.*"):
         path.unlink()
     with pytest.raises(DataError, match=r"qrels\.\* matches no file, expected one; name the files in a dataset\.toml"):
         load_trec_folder(tmp_path)
     (tmp_path / "corpus.jsonl").unlink()
-    with pytest.raises(DataError, match="holds no corpus.jsonl"):
+    with pytest.raises(DataError, match=r"holds no corpus\.jsonl"):
         load_trec_folder(tmp_path)
 
 
@@ -103,5 +105,5 @@ def test_manifest_names_the_files(tmp_path: Path) -> None:
     dataset = load_trec_folder(tmp_path, split="dev", manifest=read_manifest(path))
     assert (dataset.name, dataset.drops_self_match, dataset.qrels) == ("named", True, {"2": {"a": 1}})
     assert dataset.collection.texts_of(["b"]) == {"b": "y"}
-    with pytest.raises(ConfigError, match="unknown split 'train'.* Known: dev, test"):
+    with pytest.raises(ConfigError, match=r"unknown split 'train'.* Known: dev, test"):
         load_trec_folder(tmp_path, split="train", manifest=read_manifest(path))
