@@ -22,7 +22,7 @@ from rerank_bench.reporting.drawing import (
     wrap_lines,
 )
 from rerank_bench.reporting.formatting import format_delta
-from rerank_bench.reporting.labels import shorten_models
+from rerank_bench.reporting.labels import shorten_names
 from rerank_bench.reporting.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def draw_deltas(table: Table, num_tables: int) -> Figure:
     """
     models = table.models[:MAX_MODELS]
     is_single = len(table.columns) == 1
-    names = shorten_models([entry.label for entry in models], _NAME_CHARS if is_single else _LEGEND_CHARS)
+    names = shorten_names([entry.label for entry in models], _NAME_CHARS if is_single else _LEGEND_CHARS)
     if is_single:
         groups = [_Group(names[entry.label], ((i, entry.cells[0]),)) for i, entry in enumerate(models)]
     else:
@@ -100,7 +100,7 @@ def _notes(table: Table, num_tables: int) -> list[str]:
 
 
 def _tick(column: Column) -> str:
-    return f"{column.title}   n = {column.num_queries:,}"
+    return f"{shorten_names([column.title], _NAME_CHARS)[column.title]}   n = {column.num_queries:,}"
 
 
 def _draw_groups(axes: Axes, groups: Sequence[_Group], height: float, pitch: float) -> None:

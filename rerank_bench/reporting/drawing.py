@@ -5,6 +5,7 @@ Figures are made through matplotlib's object-oriented interface: no pyplot, no s
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patheffects import withStroke
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox
 
 from rerank_bench.reporting.tables import Table
@@ -28,16 +29,20 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 GREY = "#666666"
 FONT_SIZE = 9.0
+_FONT = "DejaVu Sans"
+"""Comes with matplotlib, so a picture does not depend on the machine's fonts."""
 _POINTS_PER_INCH = 72.0
 _RENDERED_WIDER = 1.05
 """Rendered letters are fitted to pixels, which makes a line up to about 5% wider than its outlines."""
+_BEARING_INCHES = 0.02
+"""The blank before the first letter and after the last."""
 _TITLE_INCHES = 0.30
 _LINE_INCHES = 0.18
 _CROSSING_COST = 2.5
 """What a label that crosses a line costs, in steps away from its point."""
 
 _STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so a picture does not depend on the machine's fonts
+    "font.family": _FONT,
     "font.size": FONT_SIZE,
     "axes.edgecolor": "#999999",
     "axes.grid": False,
@@ -62,12 +67,14 @@ def model_style(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
 
 
+@functools.cache
 def text_width(text: str, size: float = FONT_SIZE) -> float:
     """Return the width of one line of text in inches."""
     if not text.strip():
         return 0.0
-    path = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans"))
-    return _RENDERED_WIDER * float(path.get_extents().width) / _POINTS_PER_INCH
+    font = FontProperties(family=_FONT, size=size)
+    points, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return _RENDERED_WIDER * points / _POINTS_PER_INCH + _BEARING_INCHES
 
 
 def wrap_lines(lines: Sequence[str], width: float) -> list[str]:

@@ -15,17 +15,17 @@ _TAIL_SHARES = (0.5, 0.35, 0.65, 0.8, 0.2)
 
 
 def shorten_datasets(names: Sequence[str]) -> dict[str, str]:
-    """Return name -> the name without a leading "Nano", unless two would then read the same."""
-    short = {name: re.sub(r"^nano(beir)?[-_/ ]?(?=\w)", "", name, flags=re.IGNORECASE) for name in names}
+    """Return name -> the name without NanoBEIR's leading "Nano", unless two would then read the same."""
+    short = {name: re.sub(r"^Nano(?=[A-Z])", "", name) for name in names}
     counts = Counter(text.casefold() for text in short.values())
     return {name: text if counts[text.casefold()] == 1 else name for name, text in short.items()}
 
 
-def shorten_models(names: Sequence[str], width: int) -> dict[str, str]:
+def shorten_names(names: Sequence[str], width: int) -> dict[str, str]:
     """Return name -> at most ``width`` characters of it, cut in the middle; different names stay different.
 
     Args:
-        names: Full names.
+        names: Full names of models or of data sets.
         width: At least 8.
     """
     distinct = list(dict.fromkeys(names))

@@ -182,22 +182,25 @@ def _dataset_line(table: Table, column: Column, row: Row) -> list[str]:
 def _gains(tables: Sequence[Table]) -> str:
     """Return every gain with its interval, folded away: there is one line per model and data set."""
     header = ["data set", "model", "gain", "95% interval", "p", "headroom used", "MDE (80% power)"]
-    lines = []
+    parts, num_gains = [], 0
     for table in tables:
-        for position, column in enumerate(table.columns):
-            for entry in table.models:
-                cell = entry.cells[position]
-                if cell is not None and cell.interval is not None and cell.row is not None:
-                    lines.append([_escape(column.name), _escape(entry.label), *_gain_figures(cell, cell.row)])
-    body = _table(header, lines, num_left=2)
-    return f"<details>\n<summary>{len(lines)} gains with their intervals</summary>\n\n{body}\n\n</details>"
+        lines = [
+            [_escape(column.name), _escape(entry.label), *_gain_figures(cell.delta, cell.interval, cell.row)]
+            for position, column in enumerate(table.columns)
+            for entry in table.models
+            if (cell := entry.cells[position]) is not None and cell.interval is not None and cell.row is not None
+        ]
+        if lines:
+            num_gains += len(lines)
+            parts += [f"{_escape(describe_table(table))}.", _table(header, lines, num_left=2)]
+    body = "\n\n".join(parts)
+    return f"<details>\n<summary>{num_gains} gains with their intervals</summary>\n\n{body}\n\n</details>"
 
 
-def _gain_figures(cell: Cell, row: Row) -> list[str]:
-    low, high = cell.interval or (cell.delta, cell.delta)
+def _gain_figures(delta: float, interval: tuple[float, float], row: Row) -> list[str]:
     return [
-        format_delta(cell.delta),
-        f"{format_delta(low)} to {format_delta(high)}",
+        format_delta(delta),
+        f"{format_delta(interval[0])} to {format_delta(interval[1])}",
         MISSING if row["p"] is None else f"{row['p']:.4f}",
         MISSING if row["headroom_used"] is None else f"{row['headroom_used']:.1%}",
         MISSING if row["mde"] is None else format_value(row["mde"]),

@@ -22,7 +22,7 @@ from rerank_bench.reporting.drawing import (
     wrap_lines,
 )
 from rerank_bench.reporting.formatting import format_value
-from rerank_bench.reporting.labels import shorten_models
+from rerank_bench.reporting.labels import shorten_names
 from rerank_bench.reporting.tables import Cell, Column, Entry, Table, pairs_per_second
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def draw_speeds(table: Table, num_tables: int) -> Figure | None:
         _draw_point(axes, point)
     axes.axhline(column.first_stage, color="black", linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
     name = _write_first_stage(axes, f"first stage {format_value(column.first_stage)}", column.first_stage)
-    labels = shorten_models([point.entry.label for point in points], _MAX_LABEL_CHARS)
+    labels = shorten_names([point.entry.label for point in points], _MAX_LABEL_CHARS)
     lines = [data_box(axes, axes.get_xlim(), (column.first_stage, column.first_stage))]
     lines += [data_box(axes, (p.speed, p.speed), whisker) for p in points if (whisker := _whisker(p)) is not None]
     place_labels(
@@ -99,8 +99,8 @@ def _points(table: Table) -> list[_Point]:
 
 
 def _describe(column: Column) -> str:
-    datasets = f" of {column.num_datasets} data sets" if column.is_mean else ""
-    return f"{column.title}{datasets}, {column.num_queries:,} queries"
+    what = f"{column.title}, {column.num_datasets} data sets" if column.is_mean else column.title
+    return f"{what}, {column.num_queries:,} queries"
 
 
 def _describe_machines(points: Sequence[_Point]) -> str:

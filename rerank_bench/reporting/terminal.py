@@ -26,7 +26,7 @@ from rerank_bench.reporting.formatting import (
     format_rate,
     format_value,
 )
-from rerank_bench.reporting.labels import shorten_models
+from rerank_bench.reporting.labels import shorten_names
 from rerank_bench.reporting.tables import Cell, Entry, Table, build_tables
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ _NAME_WIDTH = 16
 """The least that a model's name gets, if it is that long."""
 _ROOMY_NAME_WIDTH = 24
 """The same where only one data set is shown: further figures must not press the names."""
+_TITLE_WIDTH = 24
+"""The most that a data set's name gets."""
 _CELL_WIDTH = len("0.6561 (+0.1157)*")
 
 
@@ -117,16 +119,21 @@ def _style(entry: Entry) -> str:
     return "dim" if entry.is_baseline else ""
 
 
+def _titles(table: Table) -> list[str]:
+    short = shorten_names([column.title for column in table.columns], _TITLE_WIDTH)
+    return [short[column.title] for column in table.columns]
+
+
 def _models_in_lines(table: Table, width: int) -> list[RichTable]:
     """Return blocks of columns, each with all models."""
     entries = (*table.models, *table.baselines)
     lines = [_Line(entry.label, [_cell_text(cell) for cell in entry.cells], _style(entry)) for entry in entries]
-    titles = [column.title for column in table.columns]
+    titles = _titles(table)
     cell_width = max(_CELL_WIDTH, *map(len, titles))
     longest = max(len(line.name) for line in lines)
     blocks = _blocks(len(titles), width - min(longest, _NAME_WIDTH), cell_width)
     name_width = max(_NAME_WIDTH, width - len(blocks[0]) * (cell_width + _GAP))
-    names = shorten_models([line.name for line in lines], name_width)
+    names = shorten_names([line.name for line in lines], name_width)
     return [
         _grid("model", titles, [_Line(names[ln.name], ln.cells, ln.style) for ln in lines], block) for block in blocks
     ]
@@ -136,10 +143,10 @@ def _models_in_columns(table: Table, width: int) -> list[RichTable]:
     """Return blocks of models, each with all data sets."""
     entries = (*table.models, *table.baselines)
     lines = [
-        _Line(column.title, [_cell_text(entry.cells[position]) for entry in entries], "")
-        for position, column in enumerate(table.columns)
+        _Line(title, [_cell_text(entry.cells[position]) for entry in entries])
+        for position, title in enumerate(_titles(table))
     ]
-    names = shorten_models([entry.label for entry in entries], 2 * _CELL_WIDTH)
+    names = shorten_names([entry.label for entry in entries], 2 * _CELL_WIDTH)
     titles = [_fold(names[entry.label], _CELL_WIDTH) for entry in entries]
     label_width = max(len("data set"), *(len(line.name) for line in lines))
     blocks = _blocks(len(titles), width - label_width, _CELL_WIDTH)
@@ -216,7 +223,7 @@ _FIGURES_BY_NEED = (_INTERVAL, _SPEED, _HEADROOM, _P_VALUE, _RECIPROCAL_RANK, _P
 def _single_column(table: Table, width: int) -> RichTable:
     """Return the table of one data set, with as many further figures as the width allows."""
     entries = (*table.models, *table.baselines)
-    title = f"{table.columns[0].title} {table.measure}"
+    title = f"{_titles(table)[0]} {table.measure}"
     value_width = max(_CELL_WIDTH, len(title))
     longest = min(max(len(entry.label) for entry in entries), _ROOMY_NAME_WIDTH)
     left = width - longest - _GAP - value_width
@@ -227,7 +234,7 @@ def _single_column(table: Table, width: int) -> RichTable:
         left -= figure.width + _GAP
         chosen.append(figure)
     figures = [figure for figure in _FIGURES if figure in chosen]
-    names = shorten_models([entry.label for entry in entries], longest + max(0, left))
+    names = shorten_names([entry.label for entry in entries], longest + max(0, left))
     lines = []
     for entry in entries:
         cell = entry.cells[0]
