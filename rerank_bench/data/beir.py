@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rerank_bench.data.checks import check_qrels
 from rerank_bench.data.jsonl import read_corpus, read_queries
 from rerank_bench.data.manifests import TITLE_AND_TEXT, Manifest
 from rerank_bench.errors import ConfigError, DataError, describe_unknown
-from rerank_bench.records import Dataset
+from rerank_bench.progress import note
+from rerank_bench.records import Dataset, Qrels
 from rerank_bench.trec_io import read_qrels
 
 
@@ -45,7 +46,8 @@ def choose_split(where: Path, files_by_split: Mapping[str, Path], split: str) ->
 def load_beir_folder(folder: Path, *, split: str = "test", manifest: Manifest | None = None) -> Dataset:
     """Return the data set in a BEIR folder.
 
-    Queries without judgements, empty queries and empty documents are kept.
+    Queries without judgements, empty queries and empty documents are kept.  Queries that only another split judges are
+    not this split's: they are left out, counted in ``source`` and reported.
 
     Args:
         folder: The folder.
@@ -82,11 +84,27 @@ def load_beir_folder(folder: Path, *, split: str = "test", manifest: Manifest | 
     qrels = read_qrels(qrels_path)
     collection = read_corpus(corpus_path, text_rule=text_rule)
     check_qrels(str(qrels_path), qrels, queries, collection)
+    foreign = _queries_of_other_splits(queries, qrels, [path for path in files_by_split.values() if path != qrels_path])
+    if foreign:
+        note(f"{folder}: {len(foreign):,} of {len(queries):,} queries are judged by other splits only, and left out")
+        queries = {query_id: text for query_id, text in queries.items() if query_id not in foreign}
     return Dataset(
         name=manifest.name if manifest else folder.resolve().name,
         queries=queries,
         collection=collection,
         qrels=qrels,
         drops_self_match=manifest.drops_self_match if manifest else False,
-        source={"kind": "beir", "folder": str(folder), "split": split, "text_rule": text_rule},
+        source={
+            "kind": "beir",
+            "folder": str(folder),
+            "split": split,
+            "text_rule": text_rule,
+            "queries_of_other_splits": len(foreign),
+        },
     )
+
+
+def _queries_of_other_splits(queries: Mapping[str, str], qrels: Qrels, other_files: Sequence[Path]) -> set[str]:
+    """Return the queries that other splits judge and this one does not; the usual queries.jsonl holds all splits'."""
+    unjudged = queries.keys() - qrels.keys()
+    return {query_id for path in other_files if unjudged for query_id in read_qrels(path)} & unjudged

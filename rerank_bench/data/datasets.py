@@ -11,7 +11,8 @@ A folder is read by the first that fits:
 2. ``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv`` (BEIR);
 3. ``corpus.jsonl``, ``topics.*``, ``qrels.*`` (TREC).
 
-Every file may be gzip-compressed.  A folder's data set is called like the folder, or as its manifest says.
+Every file may be gzip-compressed.  A folder's data set is called like the folder, or as its manifest says; the counts in
+its manifest are those of the split ``test``.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from rerank_bench.progress import note
 from rerank_bench.records import Dataset
 
 FOLDER_MANIFEST = "dataset.toml"
+DEFAULT_SPLIT = "test"
 
 
-def load_dataset(name_or_folder: str | Path, *, split: str = "test") -> Dataset:
+def load_dataset(name_or_folder: str | Path, *, split: str = DEFAULT_SPLIT) -> Dataset:
     """Return a data set by name, or from a folder.
 
     Args:
@@ -51,13 +53,17 @@ def load_dataset(name_or_folder: str | Path, *, split: str = "test") -> Dataset:
     if isinstance(name_or_folder, str) and found in manifest_names():
         if Path(name_or_folder).is_dir():
             note(f"{name_or_folder!r} is read as the data set {found}; write ./{name_or_folder} for the folder")
+        if split != DEFAULT_SPLIT:
+            msg = f"{found}: its manifest pins the judgements, split {split!r} cannot be chosen; leave the split out"
+            raise ConfigError(msg)
         return load_from_manifest(load_manifest(found))
     folder = Path(found).expanduser()
     manifest_path = folder / FOLDER_MANIFEST
     manifest = read_manifest(manifest_path) if manifest_path.is_file() else None
     dataset = _load_folder(folder, manifest, split)
     if manifest is not None:
-        check_counts(str(folder), manifest.counts, count_dataset(dataset))
+        if split == DEFAULT_SPLIT:  # which the counts of a folder's manifest are about
+            check_counts(str(folder), manifest.counts, count_dataset(dataset))
         dataset = _described(dataset, manifest)
     return with_fingerprints(dataset)
 
@@ -80,7 +86,7 @@ def load_from_manifest(manifest: Manifest, *, is_checked: bool = True) -> Datase
     elif manifest.kind == "pydocs":
         dataset = _load_pydocs(manifest)
     else:
-        dataset = _load_folder(manifest.path.parent, manifest, "test")
+        dataset = _load_folder(manifest.path.parent, manifest, DEFAULT_SPLIT)
     if is_checked:
         check_counts(manifest.name, manifest.counts, count_dataset(dataset))
     return with_fingerprints(_described(dataset, manifest))

@@ -265,7 +265,7 @@ def read_table(snapshot: Snapshot, config: str, split: str, columns: Sequence[st
 
     where = f"{snapshot.source.repository}@{snapshot.commit[:12]}, config {config!r}, split {split!r}"
     try:
-        with _quiet_libraries():
+        with _quiet_libraries(), track(f"read {snapshot.source.repository}, {config}"):
             table = datasets.load_dataset(str(snapshot.folder), config, split=split).with_format("arrow")[:]
     except (datasets.exceptions.DatasetsError, pa.ArrowInvalid) as error:
         cause = _on_one_line(error.__cause__ or error)

@@ -10,13 +10,13 @@ from rerank_bench.data.manifests import read_manifest
 from rerank_bench.errors import ConfigError, DataError, ParseError
 
 CORPUS = '{"_id": "a", "title": "T", "text": "x"}\n{"_id": "b", "text": ""}\n{"_id": "c", "text": "z"}\n'
-QUERIES = '{"_id": "1", "text": "one"}\n{"_id": 2, "text": ""}\n{"_id": "3", "text": "unjudged"}\n'
+QUERIES = '{"_id": "1", "text": "one"}\n{"_id": 2, "text": ""}\n{"_id": "3", "text": "dev"}\n{"_id": "4", "text": "unjudged"}\n'
 QRELS = "query-id\tcorpus-id\tscore\n1\ta\t2\n2\tb\t0\n"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three queries (one empty, one without judgements), three documents (one empty)."""
+    """Four queries (one empty, one of another split, one without judgements), three documents (one empty)."""
     folder = tmp_path / "tiny"
     (folder / "qrels").mkdir(parents=True)
     (folder / "corpus.jsonl").write_text(CORPUS, encoding="utf-8")
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 def test_everything_legal_is_kept(folder: Path) -> None:
     dataset = load_beir_folder(folder)
     assert dataset.name == "tiny"
-    assert dataset.queries == {"1": "one", "2": "", "3": "unjudged"}
+    assert dataset.queries == {"1": "one", "2": "", "4": "unjudged"}
     assert dataset.qrels == {"1": {"a": 2}, "2": {"b": 0}}
     assert dataset.collection.doc_ids.to_pylist() == ["a", "b", "c"]
     assert dataset.collection.texts.to_pylist() == ["T x", "", "z"]
@@ -38,7 +38,18 @@ def test_everything_legal_is_kept(folder: Path) -> None:
 
 
 def test_another_split(folder: Path) -> None:
-    assert load_beir_folder(folder, split="dev").qrels == {"3": {"c": 1}}
+    dataset = load_beir_folder(folder, split="dev")
+    assert dataset.qrels == {"3": {"c": 1}}
+    assert dataset.queries == {"3": "dev", "4": "unjudged"}
+
+
+def test_queries_of_other_splits_are_counted(folder: Path) -> None:
+    assert load_beir_folder(folder).source["queries_of_other_splits"] == 1
+    assert load_beir_folder(folder, split="dev").source["queries_of_other_splits"] == 2
+    (folder / "qrels" / "dev.tsv").unlink()
+    dataset = load_beir_folder(folder)
+    assert list(dataset.queries) == ["1", "2", "3", "4"]
+    assert dataset.source["queries_of_other_splits"] == 0
 
 
 def test_missing_split_lists_those_that_exist(folder: Path) -> None:
@@ -70,7 +81,7 @@ def test_judgements_of_unknown_documents_and_queries(folder: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_beir_folder(folder)
     message = str(caught.value)
-    assert "2 ('9', '8') of the judged queries are not among the 3 queries" in message
+    assert "2 ('9', '8') of the judged queries are not among the 4 queries" in message
     assert "5 ('d0', 'd1', 'd2', …) of the judged documents are not among the 3 documents" in message
     assert "test.tsv" in message
 

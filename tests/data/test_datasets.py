@@ -138,6 +138,11 @@ def test_unknown(given: str | Path, error: type[Exception], message: str) -> Non
         load_dataset(given)
 
 
+def test_shipped_sets_have_one_split() -> None:
+    with pytest.raises(ConfigError, match=r"NanoNQ: its manifest pins the judgements, split 'dev' cannot be chosen"):
+        load_dataset("NanoNQ", split="dev")
+
+
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"not a BEIR folder, corpus\.jsonl and queries\.jsonl and qrels/SPLIT.tsv missing"

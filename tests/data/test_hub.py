@@ -169,7 +169,8 @@ def test_truncated_file_without_a_checksum(hub: LoopbackHub) -> None:
         load_hub_dataset(repoint("NanoNQ", "hub", "org/Tiny", commit))
 
 
-def test_transfer_that_breaks_off(hub: LoopbackHub) -> None:
+def test_transfer_that_breaks_off(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)  # the client waits a second before each of five retries
     commit = hub.add_repository("org/Tiny", data_set_files(CONFIGS))
     repository = hub.repositories["dataset", "org/Tiny"]
     repository.cut_after[CORPUS_FILE] = 100
