@@ -24,6 +24,8 @@ SCHEMA_VERSION = 1
 CODE_VERSION = 1
 """Bumped by any change of code that may change a list, so that lists in caches are built anew."""
 
+LOADED_FIELDS = ("dataset_fingerprints", "dataset_name", "depth", "first_stage", "fingerprint")
+
 RUN_NAME = "candidates.trec.gz"
 META_NAME = f"{RUN_NAME}.meta.json"
 
@@ -60,21 +62,19 @@ def load_candidates(folder: str | Path, dataset: Dataset) -> CandidateSet:
         DataError: The list is missing, incomplete, damaged, or was made for another data set.
         ParseError: A file cannot be read.
     """
-    meta = read_json(Path(folder) / META_NAME)
     where = Path(folder) / RUN_NAME
-    if not isinstance(meta, dict) or meta.get("schema_version") != SCHEMA_VERSION:
-        found = meta.get("schema_version") if isinstance(meta, dict) else type(meta).__name__
-        msg = f"{Path(folder) / META_NAME}: schema version is {found!r}, expected {SCHEMA_VERSION}; build the list anew"
-        raise DataError(msg)
-    if meta["dataset_fingerprints"] != dict(dataset.fingerprints):
-        msg = (
-            f"{where}: was made for {meta['dataset_name']!r} with other queries, documents or judgements; build it anew"
-        )
-        raise DataError(msg)
+    meta = _load_meta(Path(folder) / META_NAME)
+    for part, fingerprint in _list_inputs(dataset).items():
+        if meta["dataset_fingerprints"].get(part) != fingerprint:
+            msg = f"{where}: was made for {meta['dataset_name']!r} with another {part}; build it anew"
+            raise DataError(msg)
     run = read_run(where)
     by_query = {query_id: run.pop(query_id, EMPTY_DOCS) for query_id in dataset.queries}
+    if run:
+        msg = f"{where}: names query {next(iter(run))!r}, which the data set lacks; the file was changed, build it anew"
+        raise DataError(msg)
     fingerprint = candidates_fingerprint(by_query)
-    if run or fingerprint != meta["fingerprint"]:
+    if fingerprint != meta["fingerprint"]:
         msg = (
             f"{where}: fingerprint is {fingerprint[:12]}…, expected {meta['fingerprint'][:12]}…; the file was changed or "
             "damaged, build it anew"
@@ -103,7 +103,7 @@ def cached_candidates(
         folder: Where the lists are kept; ``None`` is the cache folder's ``candidates``.
     """
     check_depth(depth)
-    if not {"corpus", "queries"} <= dataset.fingerprints.keys():
+    if len(_list_inputs(dataset)) < 2:
         return build_bm25_candidates(dataset, config, depth=depth)
     root = Path(folder) if folder is not None else cache_folder() / "candidates"
     place = root / f"{_safe_name(dataset.name)}-{config.describe()['name']}-{cache_key(dataset, config, depth)[:16]}"
@@ -128,8 +128,7 @@ def cache_key(dataset: Dataset, config: BM25Config, depth: int) -> str:
     return fingerprint_json(
         {
             "code": CODE_VERSION,
-            "corpus": dataset.fingerprints["corpus"],
-            "queries": dataset.fingerprints["queries"],
+            **_list_inputs(dataset),
             "drops_self_match": dataset.drops_self_match,
             "first_stage": config.describe(),
             "depth": depth,
@@ -138,13 +137,31 @@ def cache_key(dataset: Dataset, config: BM25Config, depth: int) -> str:
     )
 
 
+def _list_inputs(dataset: Dataset) -> dict[str, str]:
+    """Return the fingerprints of what a list is made from: judgements are not."""
+    return {part: dataset.fingerprints[part] for part in ("corpus", "queries") if part in dataset.fingerprints}
+
+
+def _load_meta(path: Path) -> dict[str, Any]:
+    meta = read_json(path)
+    if not isinstance(meta, dict) or meta.get("schema_version") != SCHEMA_VERSION:
+        found = meta.get("schema_version") if isinstance(meta, dict) else type(meta).__name__
+        msg = f"{path}: schema version is {found!r}, expected {SCHEMA_VERSION}; build the list anew"
+        raise DataError(msg)
+    missing = [name for name in LOADED_FIELDS if name not in meta]
+    if missing:
+        msg = f"{path}: lacks {', '.join(map(repr, missing))}; the file was changed or damaged, build the list anew"
+        raise DataError(msg)
+    return meta
+
+
 def _describe(dataset: Dataset, candidates: CandidateSet) -> dict[str, Any]:
     lengths = [len(docs) for docs in candidates.by_query.values()]
     return {
         "schema_version": SCHEMA_VERSION,
         "code_version": CODE_VERSION,
         "dataset_name": dataset.name,
-        "dataset_fingerprints": dict(dataset.fingerprints),
+        "dataset_fingerprints": _list_inputs(dataset),
         "drops_self_match": dataset.drops_self_match,
         "first_stage": dict(candidates.first_stage),
         "depth": candidates.depth,

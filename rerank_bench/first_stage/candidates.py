@@ -7,7 +7,7 @@ Lists that are taken stay as they are, except for the cut.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,9 +98,7 @@ def candidates_from_lists(
     where = f"candidate lists for {dataset.name!r}"
     missing = [query_id for query_id in dataset.queries if query_id not in lists]
     if missing:
-        msg = (
-            f"{where}: {_examples(missing, 'queries of the data set have')} no list; were they made for other queries?"
-        )
+        msg = f"{where}: {len(missing)} queries of the data set have no list {_first(missing)}; were they made for others?"
         raise DataError(msg)
     for query_id, doc_ids in lists.items():
         if len(set(doc_ids)) != len(doc_ids):
@@ -133,7 +131,9 @@ def candidates_from_run(dataset: Dataset, path: str | Path, *, depth: int) -> Ca
     _check_known(dataset, {query_id: docs.doc_ids for query_id, docs in run.items()}, f"{path}")
     missing = [query_id for query_id in dataset.queries if query_id not in run]
     if missing:
-        note(f"{path}: {_examples(missing, f'of {len(dataset.queries)} queries have')} no line; they get no candidates")
+        note(
+            f"{path}: {len(missing)} of {len(dataset.queries)} queries have no line {_first(missing)} and no candidates"
+        )
     by_query = {query_id: _cut(run.get(query_id, EMPTY_DOCS), depth) for query_id in dataset.queries}
     first_stage = {"name": "trec-run", "file": Path(path).name, "sha256": file_sha256(path)}
     return _candidate_set(dataset, by_query, depth=depth, first_stage=first_stage)
@@ -187,18 +187,21 @@ def _check_known(dataset: Dataset, lists: Mapping[str, Iterable[str]], where: st
     """Raise if lists name queries or documents that the data set lacks."""
     unknown = [query_id for query_id in lists if query_id not in dataset.queries]
     if unknown:
-        found = _examples(unknown, f"queries are not among the {len(dataset.queries)} of {dataset.name!r}")
-        msg = f"{where}: {found}; choose the file of this data set, or remove them"
+        msg = (
+            f"{where}: {len(unknown)} queries are not among the {len(dataset.queries)} of {dataset.name!r} "
+            f"{_first(unknown)}; choose the file of this data set, or remove them"
+        )
         raise DataError(msg)
     doc_ids = list(dict.fromkeys(doc_id for of_query in lists.values() for doc_id in of_query))
     positions = dataset.collection.positions(doc_ids)
     unknown = [doc_id for doc_id, position in zip(doc_ids, positions.tolist(), strict=True) if position < 0]
     if unknown:
-        found = _examples(unknown, f"documents are not among the {len(dataset.collection)} of {dataset.name!r}")
-        msg = f"{where}: {found}; was the list made from another collection or another version of it?"
+        msg = (
+            f"{where}: {len(unknown)} documents are not among the {len(dataset.collection)} of {dataset.name!r} "
+            f"{_first(unknown)}; was the list made from another collection or another version of it?"
+        )
         raise DataError(msg)
 
 
-def _examples(ids: Collection[str], statement: str) -> str:
-    """Return ``"12 <statement> (first: 'a', 'b', 'c')"``."""
-    return f"{len(ids)} {statement} (first: {', '.join(repr(i) for i in list(ids)[:3])})"
+def _first(ids: Sequence[str]) -> str:
+    return f"(first: {', '.join(map(repr, ids[:3]))})"

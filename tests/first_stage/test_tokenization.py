@@ -20,7 +20,8 @@ from rerank_bench.records import Dataset
 
 OTHER_PATTERN = r"[^\W\d]+"
 TEXTS = st.lists(
-    st.text(st.one_of(st.sampled_from("aAbB1_ .'\nßäΣσςİıéЖж中𐐀𝒳"), st.characters(exclude_categories=["Cs"]))), max_size=8
+    st.text(st.one_of(st.sampled_from("aAbB1_ .'\nßäΣσςİıéЖж中𐐀𝒳"), st.characters(exclude_categories=["Cs"]))),
+    max_size=8,
 )
 
 
@@ -105,9 +106,7 @@ def test_each_code_point_but_two_is_lower_cased_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["scifact", "vaswani", "cranfield"])
-def test_real_collections_have_the_terms_of_the_definition(
-    name: str, real_dataset: Callable[[str], Dataset]
-) -> None:
+def test_real_collections_have_the_terms_of_the_definition(name: str, real_dataset: Callable[[str], Dataset]) -> None:
     texts = real_dataset(name).collection.texts
     config = AnalyzerConfig()
     first = tokenize_collection(texts, config, num_workers=1)
