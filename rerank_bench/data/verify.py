@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rerank_bench.data.checks import count_dataset
-from rerank_bench.data.datasets import load_from_manifest
+from rerank_bench.data.datasets import expected_counts, load_from_manifest
 from rerank_bench.data.manifests import HubSource, Manifest, load_manifest
 
 
@@ -45,8 +45,9 @@ def verify_dataset(name: str) -> list[DatasetCheck]:
         return checks  # nothing is read from files that are not the ones named
     dataset = load_from_manifest(manifest, is_checked=False)
     found = count_dataset(dataset)
+    counts = expected_counts(manifest, dataset)
     for what, number in found.items():
-        expected = manifest.counts.get(what)
+        expected = counts.get(what)
         checks.append(_check(f"number of {what}", None if expected is None else str(expected), str(number)))
     checks.extend(_check(f"fingerprint of the {what}", None, value) for what, value in dataset.fingerprints.items())
     if manifest.published is not None:

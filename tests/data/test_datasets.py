@@ -10,10 +10,12 @@ import pytest
 from loopback_hub import LoopbackHub
 
 from rerank_bench.data.checks import count_dataset
-from rerank_bench.data.datasets import load_dataset
+from rerank_bench.data.datasets import expected_counts, load_dataset
 from rerank_bench.data.fingerprints import fingerprint_dataset
+from rerank_bench.data.manifests import read_manifest
 from rerank_bench.errors import ConfigError, DataError, EnvironmentMissingError, ManifestError
 from rerank_bench.progress import Advance, use_reporter
+from rerank_bench.records import Collection, Dataset
 
 # From the README of the collections: documents, queries, judgements.
 REAL = {
@@ -136,6 +138,13 @@ def test_folder_manifest(folder: Path) -> None:
 def test_unknown(given: str | Path, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         load_dataset(given)
+
+
+def test_judgements_known_to_be_missing_are_not_expected(tmp_path: Path) -> None:
+    path = tmp_path / "pydocs.toml"
+    path.write_text('name = "pydocs"\nkind = "pydocs"\n[counts]\nqueries = 9\njudgements = 20\n', encoding="utf-8")
+    dataset = Dataset(name="x", queries={}, collection=Collection([], []), qrels={}, source={"missing_judgements": 3})
+    assert expected_counts(read_manifest(path), dataset) == {"queries": 9, "judgements": 17}
 
 
 def test_shipped_sets_have_one_split() -> None:
