@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError, describe_unknown
 from rerank_bench.first_stage.analysis import AnalyzerConfig, tokenize_queries
-from rerank_bench.first_stage.tokenization import TokenizedCorpus, tokenize_collection
+from rerank_bench.first_stage.tokenization import TokenizedCorpus, choose_workers, tokenize_collection
 from rerank_bench.progress import track
-from rerank_bench.provenance import num_usable_cores
 from rerank_bench.records import Collection
 
 Variant = Literal["lucene", "okapi"]
@@ -117,10 +116,10 @@ class BM25Index:
         Args:
             query_texts: Q queries.
             depth: Number of documents wanted, at least 1.
-            num_workers: Number of threads; ``None`` takes one per usable core.
+            num_workers: Number of threads; ``None`` chooses.
         """
         query_terms = self._query_terms(query_texts)
-        num_workers = num_workers or num_usable_cores()
+        num_workers = choose_workers(num_workers, len(query_terms) // QUERIES_PER_TASK + 1)
         free: SimpleQueue[tuple[NDArray[np.float64], NDArray[np.int32]]] = SimpleQueue()
         for _ in range(num_workers):
             free.put(self._buffers())
@@ -173,7 +172,7 @@ def build_index(collection: Collection, config: BM25Config, *, num_workers: int 
     Args:
         collection: The documents; empty ones count in the mean length.
         config: Variant, parameters, analyser.
-        num_workers: Number of threads for tokenizing; ``None`` takes one per usable core.
+        num_workers: Number of threads for tokenizing; ``None`` chooses.
     """
     return index_corpus(tokenize_collection(collection.texts, config.analyzer, num_workers=num_workers), config)
 

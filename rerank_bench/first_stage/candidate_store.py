@@ -1,7 +1,8 @@
 """Candidate lists as files: a TREC run, and beside it what made it; and their reuse when nothing changed.
 
 ``candidates.trec.gz`` holds ids and scores, ``candidates.trec.gz.meta.json`` the rest; the latter is written last, so a
-list without it is not complete.  The fingerprint in it is recomputed on reading: a list that was touched is not used.
+list without it is not complete.  The fingerprint in it is recomputed on reading: a list that was touched, or that
+another sidecar belongs to, is not used.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rerank_bench.errors import DataError
+from rerank_bench.errors import DataError, EnvironmentMissingError
 from rerank_bench.first_stage.analysis import analyzer_versions
 from rerank_bench.first_stage.bm25 import BM25Config
 from rerank_bench.first_stage.candidates import build_bm25_candidates, candidates_fingerprint, check_depth
@@ -44,10 +45,8 @@ def save_candidates(folder: str | Path, dataset: Dataset, candidates: CandidateS
     """
     _check_ids(candidates)
     path = Path(folder) / RUN_NAME
-    meta_path = Path(folder) / META_NAME
-    meta_path.unlink(missing_ok=True)
     write_run(path, candidates.by_query, run_name=str(candidates.first_stage["name"]))
-    write_json(meta_path, _describe(dataset, candidates))
+    write_json(Path(folder) / META_NAME, _describe(dataset, candidates))
     return path
 
 
@@ -116,7 +115,10 @@ def cached_candidates(
             note(f"candidates of {dataset.name!r} taken from {place}")
             return candidates
     candidates = build_bm25_candidates(dataset, config, depth=depth)
-    save_candidates(place, dataset, candidates)
+    try:
+        save_candidates(place, dataset, candidates)
+    except EnvironmentMissingError as error:  # they were built all the same
+        note(f"the candidates of {dataset.name!r} are not kept for the next time: {error}")
     return candidates
 
 

@@ -28,6 +28,9 @@ from rerank_bench.provenance import num_usable_cores
 CHUNK_DOCS = 16_384
 """Documents per piece of work."""
 
+MAX_WORKERS = 8
+"""Every worker has a table of words or an array of scores of its own, and the rest of the work runs on one core."""
+
 CONTEXT_LETTERS = ("\u0130", "\u03a3")
 """Dotted I and capital sigma: the letters whose lower case is not one code point that depends on nothing else."""
 
@@ -57,14 +60,14 @@ def tokenize_collection(
     Args:
         texts: (N,) large_string.
         config: The analyser.
-        num_workers: Number of threads; ``None`` takes one per usable core.
+        num_workers: Number of threads; ``None`` takes one per usable core, up to ``MAX_WORKERS``.
         chunk_docs: Documents per piece of work.
     """
     from rerank_bench.first_stage.word_kernels import renumber
 
     # Only the compiled loops leave the interpreter lock to others.
     is_compiled = config.token_pattern == WORD_PATTERN
-    num_tables = (num_workers or num_usable_cores()) if is_compiled else 1
+    num_tables = choose_workers(num_workers, len(texts) // chunk_docs + 1) if is_compiled else 1
     tables: list[_WordTable] = [
         _CompiledTable(config) if is_compiled else _PlainTable(config) for _ in range(num_tables)
     ]
@@ -86,6 +89,11 @@ def tokenize_collection(
     met = np.flatnonzero(id_of_term >= 0)
     in_order = met[np.argsort(id_of_term[met])]  # (V,)
     return TokenizedCorpus(token_ids[:num_tokens], offsets, [terms[term] for term in in_order.tolist()])
+
+
+def choose_workers(wanted: int | None, num_tasks: int) -> int:
+    """Return the number of threads for some tasks; ``None`` wants one per usable core, up to ``MAX_WORKERS``."""
+    return max(1, min(wanted or min(num_usable_cores(), MAX_WORKERS), num_tasks))
 
 
 class _WordTable(Protocol):

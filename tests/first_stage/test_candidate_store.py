@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rerank_bench.errors import ConfigError, DataError
+from rerank_bench.errors import ConfigError, DataError, EnvironmentMissingError
 from rerank_bench.first_stage import candidate_store
 from rerank_bench.first_stage.bm25 import BM25Config
 from rerank_bench.first_stage.candidate_store import (
@@ -214,3 +214,11 @@ def test_without_a_folder_the_cache_folder_is_used(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("RERANK_BENCH_CACHE", str(tmp_path))
     cached_candidates(DATASET, BM25Config(), depth=2)
     assert lists_in(tmp_path / "candidates")
+
+
+def test_a_cache_that_cannot_be_written_costs_only_the_cache(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    candidates = cached_candidates(DATASET, BM25Config(), depth=2, folder=tmp_path / "file" / "cache")
+    assert_equal(candidates, build_bm25_candidates(DATASET, BM25Config(), depth=2))
+    with pytest.raises(EnvironmentMissingError, match="cannot be written"):
+        save_candidates(tmp_path / "file" / "cache", DATASET, candidates)
