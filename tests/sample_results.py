@@ -143,7 +143,7 @@ def make_dataset(model: str, dataset: str, first_stage: float, *, depth: int = 1
         "timing": {
             "load_seconds": 1.0,
             "tokenise_seconds": 0.5 if seconds else None,
-            "score_seconds": seconds,
+            "score_seconds": seconds - 0.5 if seconds else None,
             "evaluate_seconds": 0.2,
             "pairs_per_second": num_pairs / seconds if seconds else None,
             "tokens": 180 * num_pairs if seconds else None,

@@ -171,12 +171,15 @@ def place_labels(
         box = space.find(x, y, size, gap=8 * scale)
         taken.append(box)
         is_near = box.y0 < y + 12 * scale and box.y1 > y - 12 * scale
+        # Aligned at the side that faces the point: the width is an estimate.
+        side, anchor = ("right", box.x1) if box.x1 < x else ("left", box.x0) if box.x0 > x else ("center", x)
         text = axes.annotate(
             labels[number],
             points[number],
-            xytext=((box.x0 - x) / scale, ((box.y0 + box.y1) / 2 - y) / scale),
+            xytext=((anchor - x) / scale, ((box.y0 + box.y1) / 2 - y) / scale),
             textcoords="offset points",
             fontsize=FONT_SIZE - 1,
+            ha=side,
             va="center_baseline",
             zorder=6,
             arrowprops=None if is_near else {"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkB": 4},

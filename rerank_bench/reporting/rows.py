@@ -5,7 +5,7 @@ A suite of one data set gets no row, since it would repeat the data set's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rerank_bench.errors import ConfigError, DataError
@@ -105,10 +105,9 @@ def _dataset_fields(result: Mapping[str, Any], name: str) -> Row:
         "num_pairs": field("counts", "pairs"),
         "ties_share": field("ties", "share_crossing"),
         "truncated_share": timing.get("truncated_share"),
-        **{
-            column: _rounded(timing.get(column))
-            for column in ("score_seconds", "pairs_per_second", "tokens_per_second")
-        },
+        "score_seconds": _rounded(_sum(timing.get(step) for step in ("tokenise_seconds", "score_seconds"))),
+        "pairs_per_second": _rounded(timing.get("pairs_per_second")),
+        "tokens_per_second": _rounded(timing.get("tokens_per_second")),
     }
 
 
@@ -123,11 +122,8 @@ def _suite_fields(result: Mapping[str, Any], name: str, members: Sequence[str]) 
         msg = f"result.json: the data sets of suite {name!r} have different depths ({sorted(depths)}); run them at one"
         raise DataError(msg)
     first_stages = sorted({row["first_stage"] for row in rows})
-    seconds, tokens = (
-        _sum(row["score_seconds"] for row in rows),
-        _sum(_num_tokens(result, member) for member in members),
-    )
     num_pairs = sum(row["num_pairs"] for row in rows)
+    seconds = _sum(row["score_seconds"] for row in rows)
     return {
         "kind": "suite",
         "dataset": name,
@@ -141,7 +137,7 @@ def _suite_fields(result: Mapping[str, Any], name: str, members: Sequence[str]) 
         "truncated_share": _weighted_mean(rows, "truncated_share", "num_pairs"),
         "score_seconds": _rounded(seconds),
         "pairs_per_second": _rounded(num_pairs / seconds) if seconds else None,
-        "tokens_per_second": _rounded(tokens / seconds) if seconds and tokens is not None else None,
+        "tokens_per_second": _rounded(_weighted_mean(rows, "tokens_per_second", "score_seconds")),
     }
 
 
@@ -176,11 +172,7 @@ def _measure_fields(measures: Mapping[str, Any]) -> Row:
     return fields | {name: primary.get(name) for name in ("p", "ceiling", "headroom_used", "mde")}
 
 
-def _num_tokens(result: Mapping[str, Any], dataset: str) -> float | None:
-    return (_field(result, "datasets", dataset).get("timing") or {}).get("tokens")
-
-
-def _sum(values: Any) -> float | None:
+def _sum(values: Iterable[float | None]) -> float | None:
     """Return the sum, ``None`` where one of the values is missing."""
     total = 0.0
     for value in values:
@@ -191,8 +183,9 @@ def _sum(values: Any) -> float | None:
 
 
 def _weighted_mean(rows: Sequence[Row], column: str, weight: str) -> float | None:
-    total = _sum(None if row[column] is None else row[column] * row[weight] for row in rows)
-    weights = sum(row[weight] for row in rows)
+    """Return the mean, ``None`` where a value or a weight is missing or the weights are all 0."""
+    weights = _sum(row[weight] for row in rows)
+    total = _sum(None if None in (row[column], row[weight]) else row[column] * row[weight] for row in rows)
     return total / weights if total is not None and weights else None
 
 

@@ -99,7 +99,9 @@ def _points(table: Table) -> list[_Point]:
 
 
 def _describe(column: Column) -> str:
-    what = f"{column.title}, {column.num_datasets} data sets" if column.is_mean else column.title
+    what = column.title
+    if column.is_mean:
+        what += " data sets" if column.title.startswith("mean of") else f" of {column.num_datasets} data sets"
     return f"{what}, {column.num_queries:,} queries"
 
 

@@ -50,6 +50,8 @@ def test_values_come_from_the_dataset_and_the_view_that_the_row_names() -> None:
         assert row["candidates_fingerprint"] == source["fingerprints"]["candidates"]
         assert (row["num_queries"], row["num_pairs"]) == (source["counts"]["evaluated"], source["counts"]["pairs"])
         assert row["ties_share"] == source["ties"]["share_crossing"]
+        timing = source["timing"]
+        assert row["score_seconds"] == pytest.approx(timing["tokenise_seconds"] + timing["score_seconds"], abs=5e-4)
         assert row["pairs_per_second"] == pytest.approx(source["timing"]["pairs_per_second"], abs=5e-4)
 
 
@@ -68,6 +70,8 @@ def test_a_suite_row_sums_counts_and_weights_shares() -> None:
     assert suite["num_pairs"] == sum(m["num_pairs"] for m in members)
     assert suite["score_seconds"] == pytest.approx(sum(m["score_seconds"] for m in members), abs=1e-3)
     assert suite["pairs_per_second"] == pytest.approx(suite["num_pairs"] / suite["score_seconds"], rel=1e-4)
+    tokens = sum(m["tokens_per_second"] * m["score_seconds"] for m in members)
+    assert suite["tokens_per_second"] == pytest.approx(tokens / suite["score_seconds"], rel=1e-4)
     cut = sum(m["truncated_share"] * m["num_pairs"] for m in members)
     assert suite["truncated_share"] == pytest.approx(cut / suite["num_pairs"])
     assert len({row["corpus_fingerprint"] for row in [suite, *members]}) == 3
