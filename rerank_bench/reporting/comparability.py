@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from rerank_bench.reporting.columns import COMPARABILITY_COLUMNS, MODEL_COLUMNS, Row
 from rerank_bench.reporting.rows import suite_fingerprints
 
+ModelKey = tuple[object, ...]
+"""A row's values in ``MODEL_COLUMNS``."""
+
 _SHOWN_HEX = 8
 """Digits of a fingerprint that a reason shows."""
 
@@ -100,7 +103,7 @@ def _is_mean_of(suite: Row, members: Mapping[str, Variant]) -> bool:
     return all(suite[column] == value for column, value in expected.items())
 
 
-def model_key(row: Row) -> tuple[object, ...]:
+def model_key(row: Row) -> ModelKey:
     """Return what tells two models apart, two settings of one model included."""
     return tuple(row[column] for column in MODEL_COLUMNS)
 

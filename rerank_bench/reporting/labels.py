@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rerank_bench.reporting.columns import Row
-from rerank_bench.reporting.comparability import model_key
+from rerank_bench.reporting.comparability import ModelKey, model_key
 
 _FINGERPRINT_DIGITS = 8
 _TAIL_SHARES = (0.5, 0.35, 0.65, 0.8, 0.2)
@@ -47,12 +47,12 @@ def _cut_middle(name: str, width: int, tail_share: float) -> str:
     return f"{name[: kept - tail]}…{name[len(name) - tail :]}"
 
 
-def label_models(rows: Sequence[Row]) -> dict[tuple[object, ...], str]:
+def label_models(rows: Sequence[Row]) -> dict[ModelKey, str]:
     """Return model key -> its name, with the settings in brackets that tell it from others of the same name.
 
     ``demo`` scored in two number types becomes ``demo [float32]`` and ``demo [bfloat16]``.
     """
-    by_name: dict[str, dict[tuple[object, ...], Row]] = {}
+    by_name: dict[str, dict[ModelKey, Row]] = {}
     for row in rows:
         by_name.setdefault(row["model"], {})[model_key(row)] = row
     labels = {}

@@ -57,7 +57,7 @@ def render_markdown(
 
 def _introduction() -> str:
     return f"""\
-Rendered from the CSV file beside this page by `rerank-bench leaderboard`; do not edit it by hand.
+Rendered from the leaderboard's CSV file by `rerank-bench leaderboard`; do not edit it by hand.
 
 - A cell is the value of the reranked run and, in brackets, its gain over the first stage.
 - **Bold**: the best model of a column.

@@ -5,14 +5,14 @@ Nothing is rendered here; ``terminal.py``, ``markdown.py``, ``summary.py`` and t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rerank_bench.errors import ConfigError, DataError, describe_unknown
 from rerank_bench.records import VIEWS
 from rerank_bench.reporting.columns import FIRST_STAGE_SUFFIX, MEASURE_COLUMNS, PRIMARY_MEASURE, Row
-from rerank_bench.reporting.comparability import ComparableRows, model_key, split_comparable
+from rerank_bench.reporting.comparability import ComparableRows, ModelKey, model_key, split_comparable
 from rerank_bench.reporting.labels import label_models, shorten_datasets
 from rerank_bench.reporting.leaderboard import rows_from_frame
 
@@ -55,6 +55,7 @@ class Entry:
     """One model or baseline: a line of the table."""
 
     label: str
+    """The model's name, with settings in brackets where the leaderboard has it under several; unique."""
     is_baseline: bool
     cells: tuple[Cell | None, ...]
     """Aligned with the table's columns."""
@@ -109,15 +110,15 @@ def build_tables(frame: pd.DataFrame, *, view: str = "end_to_end", measure: str 
         found = [name for name, column in MEASURE_COLUMNS.items() if any(row[column] is not None for row in rows)]
         msg = f"no row of the view {view!r} has the measure {measure!r}, only {', '.join(found)}; choose one of these"
         raise ConfigError(msg)
-    return [_build_table(group, view, measure) for group in split_comparable(with_measure)]
+    labels = label_models(with_measure)
+    return [_build_table(group, labels, view, measure) for group in split_comparable(with_measure)]
 
 
-def _build_table(group: ComparableRows, view: str, measure: str) -> Table:
+def _build_table(group: ComparableRows, labels: Mapping[ModelKey, str], view: str, measure: str) -> Table:
     titles = shorten_datasets(list(group.variant_by_dataset))
     columns = [_column(f"{name} (mean)", variant, measure) for name, variant in group.variant_by_suite.items()]
     columns += [_column(titles[name], variant, measure) for name, variant in group.variant_by_dataset.items()]
-    labels = label_models(group.rows)
-    rows_by_key: dict[tuple[object, ...], list[Row]] = {}
+    rows_by_key: dict[ModelKey, list[Row]] = {}
     for row in group.rows:
         rows_by_key.setdefault(model_key(row), []).append(row)
     entries = [_entry(labels[key], rows, columns, measure) for key, rows in rows_by_key.items()]

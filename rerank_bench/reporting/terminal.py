@@ -61,7 +61,7 @@ def render_terminal(
     Args:
         frame: A leaderboard.
         view: The view to show.
-        width: Columns of the terminal; below about 40 lines are wrapped.
+        width: Columns of the terminal; below 40 values are cut.
         measure: One of the leaderboard's measures.
 
     Raises:
@@ -119,8 +119,10 @@ def _style(entry: Entry) -> str:
     return "dim" if entry.is_baseline else ""
 
 
-def _titles(table: Table) -> list[str]:
-    short = shorten_names([column.title for column in table.columns], _TITLE_WIDTH)
+def _titles(table: Table, width: int) -> list[str]:
+    """Return the columns' titles, short enough to stand beside a cell."""
+    fitting = min(_TITLE_WIDTH, width - _CELL_WIDTH - _GAP)
+    short = shorten_names([column.title for column in table.columns], max(8, fitting))
     return [short[column.title] for column in table.columns]
 
 
@@ -128,7 +130,7 @@ def _models_in_lines(table: Table, width: int) -> list[RichTable]:
     """Return blocks of columns, each with all models."""
     entries = (*table.models, *table.baselines)
     lines = [_Line(entry.label, [_cell_text(cell) for cell in entry.cells], _style(entry)) for entry in entries]
-    titles = _titles(table)
+    titles = _titles(table, width)
     cell_width = max(_CELL_WIDTH, *map(len, titles))
     longest = max(len(line.name) for line in lines)
     blocks = _blocks(len(titles), width - min(longest, _NAME_WIDTH), cell_width)
@@ -144,7 +146,7 @@ def _models_in_columns(table: Table, width: int) -> list[RichTable]:
     entries = (*table.models, *table.baselines)
     lines = [
         _Line(title, [_cell_text(entry.cells[position]) for entry in entries])
-        for position, title in enumerate(_titles(table))
+        for position, title in enumerate(_titles(table, width))
     ]
     names = shorten_names([entry.label for entry in entries], 2 * _CELL_WIDTH)
     titles = [_fold(names[entry.label], _CELL_WIDTH) for entry in entries]
@@ -223,9 +225,10 @@ _FIGURES_BY_NEED = (_INTERVAL, _SPEED, _HEADROOM, _P_VALUE, _RECIPROCAL_RANK, _P
 def _single_column(table: Table, width: int) -> RichTable:
     """Return the table of one data set, with as many further figures as the width allows."""
     entries = (*table.models, *table.baselines)
-    title = f"{_titles(table)[0]} {table.measure}"
+    title = f"{_titles(table, width - len(table.measure))[0]} {table.measure}"
     value_width = max(_CELL_WIDTH, len(title))
-    longest = min(max(len(entry.label) for entry in entries), _ROOMY_NAME_WIDTH)
+    roomy = max(8, min(_ROOMY_NAME_WIDTH, width - _GAP - value_width))
+    longest = min(max(len(entry.label) for entry in entries), roomy)
     left = width - longest - _GAP - value_width
     chosen = []
     for figure in _FIGURES_BY_NEED if table.measure == PRIMARY_MEASURE else (_SPEED,):

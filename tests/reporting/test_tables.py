@@ -159,6 +159,12 @@ def test_rows_that_do_not_compare_stand_in_another_table() -> None:
     assert second.differences == ("depth is 50, above 100",)
 
 
+def test_one_label_means_one_model_in_all_tables() -> None:
+    rows = make_rows(["demo"], {"pydocs": 0.45}) + make_rows(["demo"], {"pydocs": 0.45}, depth=50, dtype="bfloat16")
+    tables = build_tables(frame_from_rows(rows))
+    assert sorted(table.models[0].label for table in tables) == ["demo [bfloat16]", "demo [float32]"]
+
+
 def test_the_order_of_the_rows_does_not_matter() -> None:
     rows = make_rows([*MODELS, *BASELINES], NANOBEIR, suite="nanobeir") + make_rows(["demo"], NANOBEIR, depth=50)
     shuffled = random.Random(3).sample(rows, len(rows))
