@@ -166,16 +166,14 @@ def _utf8_buffers(texts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]
 def folded_letters(*, lowercase: bool) -> NDArray[np.uint32]:
     """Return (0x200000,) uint32: each word character's (lower-cased) code point, 0 for all others.
 
-    Longer than Unicode, so that no four bytes read as UTF-8 point behind its end.  ``CONTEXT_LETTERS`` stand for
-    themselves: who lower-cases sees to them first.
+    Longer than Unicode, so that no four bytes read as UTF-8 point behind its end.  Where lower case is asked for,
+    ``CONTEXT_LETTERS`` count as no word characters: texts with them must be lower-cased beforehand.
     """
-    code_points = np.arange(_NUM_CODE_POINTS, dtype="<u4")
-    characters = code_points.tobytes().decode("utf-32-le", errors="surrogatepass")
+    characters = np.arange(_NUM_CODE_POINTS, dtype="<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
     if lowercase:
-        kept = characters.translate({ord(letter): " " for letter in CONTEXT_LETTERS}).lower()
-        code_points = np.frombuffer(kept.encode("utf-32-le", errors="surrogatepass"), dtype="<u4").copy()
-        characters = kept
-    assert len(code_points) == _NUM_CODE_POINTS, "one code point has come to lower-case to several"  # noqa: S101
+        characters = characters.translate({ord(letter): " " for letter in CONTEXT_LETTERS}).lower()
+    code_points = np.frombuffer(characters.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")
+    assert len(code_points) == _NUM_CODE_POINTS, "one code point has come to lower-case to several"  # noqa: S101  a new Unicode version
     folded = np.zeros(0x200000, dtype=np.uint32)
     for run in re.finditer(r"\w+", characters):
         folded[run.start() : run.end()] = code_points[run.start() : run.end()]

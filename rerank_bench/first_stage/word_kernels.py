@@ -1,7 +1,7 @@
 """Compiled loops over UTF-8 bytes: a word becomes a number without becoming a Python object.
 
 A word is a maximal run of at least two word characters, lower-cased one code point at a time; what that leaves out
-(lower-casing that looks at the neighbours) is the caller's to sort out beforehand (``analysis``).
+(lower-casing that looks at the neighbours) is the caller's to sort out beforehand (``tokenization``).
 
 A *word table* is what the kernels keep of the words met so far: ``slots`` (open addressing; a free slot holds 0, a used
 one the word's key and its number + 1), ``ends`` (by word number) and ``letters`` (the code points of all words, one word
