@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rerank_bench.data.hub_client import Snapshot, fetch_verified, read_table, string_chunks, string_column
+from rerank_bench.data.hub_client import Snapshot, fetch_verified
+from rerank_bench.data.hub_tables import read_table, string_chunks, string_column
 from rerank_bench.data.manifests import Manifest
 from rerank_bench.errors import ManifestError
 from rerank_bench.progress import track

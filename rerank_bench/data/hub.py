@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from rerank_bench.data.checks import check_ids, check_qrels, describe_bad_id
-from rerank_bench.data.hub_client import Snapshot, fetch_verified, read_table, string_column
+from rerank_bench.data.hub_client import Snapshot, fetch_verified
+from rerank_bench.data.hub_tables import read_table, string_column
 from rerank_bench.data.jsonl import CHUNK_DOCS, document_text
 from rerank_bench.data.manifests import TITLE_AND_TEXT, Manifest
 from rerank_bench.errors import ConfigError, DataError

@@ -1,28 +1,25 @@
-"""Repositories of the hub on this machine: fetched whole at one commit, checked by checksum, read into Arrow.
+"""Repositories of the hub on this machine: fetched whole at one commit, and compared with known checksums.
 
-A repository is fetched with ``huggingface_hub`` and read with ``datasets`` from the folder of that commit.  Giving
-``datasets`` the repository's name instead would do both in one call, but without a network it falls back to whichever
-revision was prepared last, and before that it tries again for 23 seconds; here the pinned commit is read or nothing.
-A commit that is in the cache is read without asking the network.
+A repository is fetched with ``huggingface_hub`` and then read with ``datasets`` from the folder of that commit
+(``hub_tables``).  Giving ``datasets`` the repository's name instead would do both in one call, but without a network it
+falls back to whichever revision was prepared last, and before that it tries again for 23 seconds; here the pinned commit
+is read or nothing.  A commit that is in the cache is read without asking the network.
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
+import errno
 import re
 import socket
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import pyarrow as pa
-
 from rerank_bench.data.manifests import HubSource
-from rerank_bench.errors import ChecksumError, DataError, EnvironmentMissingError, ManifestError
+from rerank_bench.errors import ChecksumError, DataError, EnvironmentMissingError
 from rerank_bench.progress import note, track
 from rerank_bench.storage import file_sha256
 
@@ -30,6 +27,7 @@ PROBE_SECONDS = 3.0
 """How long the hub may take to accept a connection before it counts as out of reach."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +54,6 @@ class FileCheck:
     found: str | None
     """SHA-256 of the file here; ``None`` where it is absent."""
 
-    @property
-    def is_ok(self) -> bool:
-        """Whether the file is there and, if a checksum is known, is the one."""
-        return self.found is not None and self.expected in {None, self.found}
-
 
 # --- fetching ---------------------------------------------------------------------------------------------------
 
@@ -72,11 +65,12 @@ def fetch_snapshot(source: HubSource) -> Snapshot:
         DataError: The repository or the revision does not exist, or a file could not be fetched whole.
         EnvironmentMissingError: Not in the cache and the hub is out of reach, or access is not granted.
     """
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import errors
 
-    is_pinned = _COMMIT.fullmatch(source.revision) is not None
-    if is_pinned:
-        with contextlib.suppress(LocalEntryNotFoundError):
+    # Older clients cannot tell that a cached copy is incomplete; the hub must then be asked first.
+    can_trust_cache = hasattr(errors, "IncompleteSnapshotError")
+    if can_trust_cache and _COMMIT.fullmatch(source.revision):
+        with contextlib.suppress(errors.LocalEntryNotFoundError):
             return _snapshot(source, is_local_only=True)
     reason = _why_unreachable()
     if reason is None:
@@ -84,7 +78,7 @@ def fetch_snapshot(source: HubSource) -> Snapshot:
             return _snapshot(source, is_local_only=False)
     try:
         snapshot = _snapshot(source, is_local_only=True)
-    except LocalEntryNotFoundError as error:
+    except errors.LocalEntryNotFoundError as error:
         raise _missing(source, reason) from error
     note(f"{reason}: {source.repository}@{source.revision} is taken from the cache, at commit {snapshot.commit[:12]}")
     return snapshot
@@ -106,7 +100,7 @@ def fetch_verified(source: HubSource) -> Snapshot:
 def _snapshot(source: HubSource, *, is_local_only: bool) -> Snapshot:
     import huggingface_hub
 
-    with _quiet_libraries():
+    with quiet_libraries():
         folder = huggingface_hub.snapshot_download(
             source.repository, repo_type="dataset", revision=source.revision, local_files_only=is_local_only
         )
@@ -142,7 +136,7 @@ def _missing(source: HubSource, reason: str) -> EnvironmentMissingError:
 
 def _interrupted(source: HubSource, error: BaseException) -> EnvironmentMissingError:
     msg = (
-        f"{source.repository}@{source.revision}: the hub broke off or refused ({_on_one_line(error)}). Try again, now or "
+        f"{source.repository}@{source.revision}: the hub broke off or refused ({on_one_line(error)}). Try again, now or "
         "later: files that arrived whole are kept"
     )
     return EnvironmentMissingError(msg)
@@ -168,9 +162,10 @@ def _translated_errors(source: HubSource) -> Iterator[None]:
     except errors.EntryNotFoundError as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
             raise _missing(source, f"the hub did not answer ({error.__cause__ or error})") from error
-        msg = f"{where}: a file that the repository lists cannot be fetched: {_on_one_line(error)}"
+        msg = f"{where}: a file that the repository lists cannot be fetched: {on_one_line(error)}"
         raise DataError(msg) from error
     except OSError as error:  # the client's HTTP errors are OSErrors, and so is a transfer of the wrong length
+        raise_if_unwritable(where, error)
         raise _interrupted(source, error) from error
     except Exception as error:
         # The client hands network errors of its HTTP library through, whose name differs between its versions.
@@ -179,13 +174,28 @@ def _translated_errors(source: HubSource) -> Iterator[None]:
         raise _interrupted(source, error) from error
 
 
-def _on_one_line(error: BaseException, max_chars: int = 300) -> str:
+def raise_if_unwritable(where: str, error: BaseException) -> None:
+    """Raise if an error, or one that caused it, says that a cache folder cannot be written.
+
+    Raises:
+        EnvironmentMissingError: The disk is full, the folder read-only or no folder.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _UNWRITABLE:
+            msg = f"{where}: the cache cannot be written ({on_one_line(cause)}); free some space, or set HF_HOME to another folder"
+            raise EnvironmentMissingError(msg) from error
+        cause = cause.__cause__
+
+
+def on_one_line(error: BaseException, max_chars: int = 300) -> str:
+    """Return an error's message without its line breaks, shortened."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= max_chars else text[:max_chars] + "…"
 
 
 @contextlib.contextmanager
-def _quiet_libraries() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Switch the libraries' own progress bars off for a while: ``progress.track`` shows ours, on terminals only."""
     import datasets
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
@@ -243,77 +253,3 @@ def verify_known_files(snapshot: Snapshot) -> None:
         where = f"{snapshot.source.repository}@{snapshot.commit}"
         msg = f"{where}: {'; '.join(problems)}. Remove such a file from the cache and load again"
         raise ChecksumError(msg)
-
-
-# --- reading ----------------------------------------------------------------------------------------------------
-
-
-def read_table(snapshot: Snapshot, config: str, split: str, columns: Sequence[str]) -> pa.Table:
-    """Return columns of one config and split as an Arrow table (memory-mapped where ``datasets`` maps it).
-
-    Args:
-        snapshot: The repository on disk.
-        config: The config's name.
-        split: The split's name.
-        columns: Names of the columns wanted.
-
-    Raises:
-        ManifestError: There is no such config, split or column; those that exist are named.
-        DataError: The files cannot be read; a download that was cut short, most likely.
-    """
-    import datasets
-
-    where = f"{snapshot.source.repository}@{snapshot.commit[:12]}, config {config!r}, split {split!r}"
-    try:
-        with _quiet_libraries(), track(f"read {snapshot.source.repository}, {config}"):
-            table = datasets.load_dataset(str(snapshot.folder), config, split=split).with_format("arrow")[:]
-    except (datasets.exceptions.DatasetsError, pa.ArrowInvalid) as error:
-        cause = _on_one_line(error.__cause__ or error)
-        msg = (
-            f"{where}: the files cannot be read ({cause}); a download that was cut short looks like this. Remove "
-            f"{snapshot.folder} and the files that it links to, and load again"
-        )
-        raise DataError(msg) from error
-    except (ValueError, FileNotFoundError) as error:
-        # Unknown config and unknown split are bare ValueErrors whose text lists what exists.
-        msg = f"{where}: the manifest does not fit the repository: {' '.join(str(error).split())}"
-        raise ManifestError(msg) from error
-    missing = [column for column in columns if column not in table.column_names]
-    if missing:
-        near = [difflib.get_close_matches(column, table.column_names, n=1, cutoff=0.5) for column in missing]
-        hints = ", ".join(
-            f"{column!r}{f' (did you mean {match[0]!r}?)' if match else ''}"
-            for column, match in zip(missing, near, strict=True)
-        )
-        msg = f"{where}: no column {hints}; found: {', '.join(map(repr, table.column_names))}"
-        raise ManifestError(msg)
-    return table.select(list(columns))
-
-
-def string_chunks(where: str, table: pa.Table, name: str) -> pa.ChunkedArray:
-    """Return a column of strings, or of whole numbers as their digits, as (N,) large_string without nulls.
-
-    Chunks stay as they are, and so do the bytes of strings: nothing is copied.
-
-    Raises:
-        DataError: The column holds another type, or a null; the first row (from 0) with one is named.
-    """
-    column: Any = table.column(name)
-    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    if not is_text and not pa.types.is_integer(column.type):
-        msg = f"{where}: column {name!r} is {column.type}, expected strings (or whole numbers, for ids)"
-        raise DataError(msg)
-    if column.null_count:
-        row = column.is_null().to_numpy().argmax()
-        msg = f"{where}: column {name!r} is null in {column.null_count} rows (first: row {row}), expected a string"
-        raise DataError(msg)
-    return column.cast(pa.large_string())
-
-
-def string_column(where: str, table: pa.Table, name: str) -> pa.Array:
-    """Return ``string_chunks`` as one array.
-
-    Raises:
-        DataError: The column holds another type, or a null; the first row (from 0) with one is named.
-    """
-    return string_chunks(where, table, name).combine_chunks()

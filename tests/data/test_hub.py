@@ -181,6 +181,20 @@ def test_transfer_that_breaks_off(hub: LoopbackHub, monkeypatch: pytest.MonkeyPa
     assert load_hub_dataset(manifest).collection.texts.to_pylist() == CORPUS["text"]
 
 
+def test_caches_that_cannot_be_written(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    manifest = repoint("NanoNQ", "hub", "org/Tiny", hub.add_repository("org/Tiny", data_set_files(CONFIGS)))
+    file = tmp_path / "file"
+    file.write_bytes(b"")  # a folder below a file cannot be made, by root neither
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_CACHE", str(file / "hub"))
+        with pytest.raises(EnvironmentMissingError, match=r"org/Tiny@.*: the cache cannot be written .*set HF_HOME"):
+            load_hub_dataset(manifest)
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", file / "datasets")
+        with pytest.raises(EnvironmentMissingError, match=r"org/Tiny@.*: the cache cannot be written .*set HF_HOME"):
+            load_hub_dataset(manifest)
+
+
 def test_no_network_and_nothing_cached_fails_fast(hub: LoopbackHub) -> None:
     manifest = repoint("NanoNQ", "hub", "org/Tiny", UNKNOWN_COMMIT)
     hub.stop()
