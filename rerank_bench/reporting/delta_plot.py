@@ -95,8 +95,12 @@ def _notes(table: Table, num_tables: int) -> list[str]:
         notes[0] = f"{table.columns[0].title}, {table.columns[0].num_queries:,} queries · {notes[0]}"
     if len(table.models) > MAX_MODELS:
         notes.append(f"the best {MAX_MODELS} of {len(table.models)} models")
-    marks = "95% intervals; hollow where the interval includes zero"
-    return [*notes, marks if len(table.columns) == 1 else f"{marks} · n: number of queries"]
+    marks = ["95% intervals; hollow where the interval includes zero"]
+    if any(cell is not None and cell.interval is None for entry in table.models for cell in entry.cells):
+        marks.append("without a whisker: no interval is known")
+    if len(table.columns) > 1:
+        marks.append("n: number of queries")
+    return [*notes, " · ".join(marks)]
 
 
 def _tick(column: Column) -> str:

@@ -150,6 +150,12 @@ def test_the_conditions_are_stated() -> None:
     assert "timed on cpu (Example CPU, 2 cores, Linux)" in speeds
 
 
+def test_a_mean_without_an_interval_is_explained() -> None:
+    for shape, is_noted in (("three data sets", True), ("wide", False)):
+        deltas, _ = draw(shape)
+        assert ("without a whisker" in " ".join(text.get_text() for text in deltas.texts)) is is_noted
+
+
 def test_one_timed_model_is_noted() -> None:
     _, speeds = draw("one model")
     assert "one model was timed" in " ".join(text.get_text() for text in speeds.texts)
