@@ -5,6 +5,9 @@ Only what scoring reads is downloaded: settings, tokenizer, and weights in one f
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +59,8 @@ def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Pat
     wanted = f"{repository!r} at revision {revision or 'main'!r}"
     options: dict[str, Any] = {"allow_patterns": patterns, "ignore_patterns": SKIPPED_PATTERNS}
     try:
-        return Path(snapshot_download(repository, revision=revision, **options))
+        with _quiet_hub():
+            return Path(snapshot_download(repository, revision=revision, tqdm_class=_terminal_bar(), **options))
     except GatedRepoError as error:
         msg = f"model {wanted} is gated: ask for access on its page, then log in with: hf auth login"
         raise EnvironmentMissingError(msg) from error
@@ -75,6 +79,31 @@ def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Pat
             f"run: hf download {repository}{f' --revision {revision}' if revision else ''} ; without one, give a folder"
         )
         raise EnvironmentMissingError(msg) from error
+
+
+@contextlib.contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Silence the client's warning that no file matched: that is how we learn which format a repository has."""
+    from huggingface_hub.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _terminal_bar() -> type[Any]:
+    """Return the client's progress bar, shown on a terminal only."""
+    from huggingface_hub.utils import tqdm
+
+    class TerminalBar(tqdm):  # type: ignore[misc]  # a class without types
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs["disable"] = kwargs.get("disable") or not sys.stderr.isatty()
+            super().__init__(*args, **kwargs)
+
+    return TerminalBar
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:

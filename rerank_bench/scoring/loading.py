@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from rerank_bench import progress
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 UNSTATED_LENGTH = 10**9
 """Tokenizers that state no length say 1e30."""
+
+
+_FILE_ERRORS = (ValueError, OSError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
+"""What transformers lets through when a file of a checkpoint is not as it should be."""
 
 
 @contextlib.contextmanager
@@ -58,7 +63,7 @@ def load_tokenizer(checkpoint: Checkpoint, config: ScorerConfig) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(
                 checkpoint.trunk, trust_remote_code=config.trust_remote_code, local_files_only=True
             )
-    except (ValueError, OSError, TypeError, KeyError, ImportError) as error:
+    except _FILE_ERRORS as error:
         msg = f"model {checkpoint.name!r}: the tokenizer in {checkpoint.trunk} cannot be loaded: {error}"
         raise ScoringError(msg) from error
     if tokenizer.pad_token_id is None:
@@ -85,6 +90,7 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
     """
     import torch
     import transformers
+    from safetensors import SafetensorError
 
     _check_remote_code(checkpoint, config)
     try:
@@ -97,7 +103,7 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported by us, all at once, instead of by an exception
             )
-    except (ValueError, OSError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except (SafetensorError, UnpicklingError, *_FILE_ERRORS) as error:
         msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded: {error}"
         raise ScoringError(msg) from error
     _check_complete(checkpoint, info, unused)

@@ -144,6 +144,8 @@ def test_a_token_without_embedding_is_refused() -> None:
     encoded = pair_tokenizer("bert", 64).encode(["stop"], ["list"], np.asarray([[0, 0]]))
     highest = max(encoded.batch(np.asarray([0])).input_ids[0, 1:])
     check_vocabulary("m", encoded.flats, 200)
-    with pytest.raises(ScoringError, match=r"model 'm': the tokenizer gives token id .* but the model has 7 embeddings"):
+    with pytest.raises(
+        ScoringError, match=r"model 'm': the tokenizer gives token id .* but the model has 7 embeddings"
+    ):
         check_vocabulary("m", encoded.flats, 7)
     assert highest >= 7
