@@ -15,7 +15,7 @@ from rank_bm25 import BM25Okapi
 from rerank_bench.errors import ConfigError
 from rerank_bench.first_stage.analysis import AnalyzerConfig, tokenize_queries
 from rerank_bench.first_stage.bm25 import BM25Config, BM25Index, Matches, build_index
-from rerank_bench.first_stage.index_kernels import depth_th_best
+from rerank_bench.first_stage.index_kernels import BLOCK_DOCS, depth_th_best
 from rerank_bench.records import Collection, Dataset
 
 WORDS = st.lists(st.sampled_from(["apple", "berry", "cherry", "date", "elder", "the"]), max_size=7).map(" ".join)
@@ -110,6 +110,17 @@ def test_okapi_on_real_collections_equals_rank_bm25(name: str, real_dataset: Cal
         scores = dense(index.score(query), len(doc_terms))
         assert np.array_equal(scores, ranker.get_scores(terms))
         assert_same_order(scores, ranker.get_scores(terms))
+
+
+def test_documents_of_several_blocks_are_scored_alike() -> None:
+    rng = np.random.default_rng(7)
+    words = np.asarray(["apple", "berry", "cherry", "date", "elder", "fig"])
+    texts = [" ".join(row) for row in words[rng.integers(len(words), size=(2 * BLOCK_DOCS + 5, 3))]]
+    config = BM25Config(variant="okapi", analyzer=AnalyzerConfig(stemmer=None))
+    index = index_texts(texts, config)
+    ranker = BM25Okapi([text.split() for text in texts])
+    for query in ("fig", "date apple date", "berry elder cherry apple fig date"):
+        assert np.array_equal(dense(index.score(query), len(texts)), ranker.get_scores(query.split()))
 
 
 @pytest.mark.parametrize("variant", ["lucene", "okapi"])
