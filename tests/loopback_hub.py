@@ -1,7 +1,7 @@
 """A hub on 127.0.0.1 for tests: speaks what the real ``huggingface_hub`` and ``datasets`` clients ask, nothing else.
 
 It serves data set and model repositories from memory, at the commits that the test gave them, and can be told to
-misbehave: list a file and not have it, or break a transfer off in the middle.  Use::
+misbehave: list a file and not have it, break a transfer off in the middle, or refuse everything.  Use::
 
     with LoopbackHub() as hub:
         commit = hub.add_repository("org/name", {"README.md": b"...", "data/train-00000-of-00001.parquet": ...})
@@ -41,6 +41,8 @@ class Repository:
     """Files that are listed and then answered with 404."""
     cut_after: dict[str, int] = field(default_factory=dict)
     """file -> bytes after which every transfer of it breaks off."""
+    refusal: tuple[int, str] | None = None
+    """(HTTP status, error code) with which everything is answered, such as (403, "GatedRepo") or (503, "")."""
 
     def resolve(self, revision: str) -> str | None:
         commit = self.branches.get(revision, revision)
@@ -217,6 +219,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         repository = self.loopback.repositories.get((repository_type, name))
         if repository is None:
             self._refuse(404, "RepoNotFound", "Repository not found")
+            return None
+        if repository.refusal:
+            self._refuse(*repository.refusal, "refused")
             return None
         commit = repository.resolve(revision)
         if commit is None:

@@ -161,7 +161,7 @@ def _translated_errors(source: HubSource) -> Iterator[None]:
         raise DataError(msg) from error
     except errors.EntryNotFoundError as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
-            raise _missing(source, f"the hub did not answer ({error.__cause__ or error})") from error
+            raise _missing(source, f"the hub did not answer ({on_one_line(error.__cause__ or error)})") from error
         msg = f"{where}: a file that the repository lists cannot be fetched: {on_one_line(error)}"
         raise DataError(msg) from error
     except OSError as error:  # the client's HTTP errors are OSErrors, and so is a transfer of the wrong length

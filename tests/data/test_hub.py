@@ -108,6 +108,24 @@ def test_missing_repository() -> None:
         load_hub_dataset(repoint("NanoNQ", "hub", "org/Absent", UNKNOWN_COMMIT))
 
 
+@pytest.mark.parametrize(
+    ("refusal", "message"),
+    [
+        (
+            (403, "GatedRepo"),
+            r"org/Tiny@.*: access must be granted first; accept the terms on its page and set HF_TOKEN",
+        ),
+        ((503, ""), r"the hub did not answer \(.*503.*\), and org/Tiny@.* is not \(or not wholly\) in the cache"),
+    ],
+)
+def test_refusals(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, refusal: tuple[int, str], message: str) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)  # between the client's retries
+    commit = hub.add_repository("org/Tiny", data_set_files(CONFIGS))
+    hub.repositories["dataset", "org/Tiny"].refusal = refusal
+    with pytest.raises(EnvironmentMissingError, match=message):
+        load_hub_dataset(repoint("NanoNQ", "hub", "org/Tiny", commit))
+
+
 def test_listed_file_that_is_not_there(hub: LoopbackHub) -> None:
     commit = hub.add_repository("org/Tiny", data_set_files(CONFIGS))
     hub.repositories["dataset", "org/Tiny"].unavailable.add(CORPUS_FILE)

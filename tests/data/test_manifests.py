@@ -124,6 +124,8 @@ def test_all_problems_of_a_manifest_are_reported_at_once(bad_files: Path) -> Non
             r"unknown kind 'hup'; did you mean 'hub'\? Known: beir, gooaq, hub, pydocs, trec",
         ),
         ("manifest_not_toml.toml", "is not TOML in UTF-8: .*line 1"),
+        ("manifest_wrong_types.toml", r"aliases is 'x', expected a list of strings; counts is 3, expected a table"),
+        ("manifest_wrong_types.toml", r"files\.qrels is \['test\.tsv'\], expected a table"),
         ("manifest_files_no_table.toml", "files is 'corpus.jsonl', expected a table"),
         ("corpus_latin1.jsonl", "is not TOML in UTF-8"),
     ],
