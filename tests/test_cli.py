@@ -69,7 +69,12 @@ def test_the_commands_work_one_after_the_other(invoke, shared_qrels: Path, tmp_p
     checked = invoke("leaderboard", "out/leaderboard.csv", "--check")
     assert checked.exit_code == 2
     assert "is not what out/leaderboard.csv renders to" in checked.stderr
-    assert json.loads(invoke("leaderboard", "out/leaderboard.csv", "--json").stdout)
+    (table,) = json.loads(invoke("leaderboard", "out/leaderboard.csv", "--json").stdout)
+    assert sorted(entry["model"] for entry in table["entries"]) == ["first-stage", "oracle", "word_overlap:score"]
+    chosen = invoke("leaderboard", "out/leaderboard.csv", "--model", "word_overlap:score", "--dataset", "tiny")
+    assert "word_overlap:score" in chosen.stdout
+    assert "README.md" not in chosen.stdout
+    assert "did you mean 'oracle'" in invoke("leaderboard", "out/leaderboard.csv", "--model", "oracl").stderr
     run_file = "out/word_overlap-score/tiny.run.trec.gz"
     evaluated = invoke("evaluate", run_file, "--qrels", shared_qrels, "--allow-missing-queries", "--json")
     assert evaluated.exit_code == 0, evaluated.output

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rerank_bench.data.manifests import Manifest
     from rerank_bench.data.suites import Suite
     from rerank_bench.data.verify import DatasetCheck
@@ -45,14 +47,15 @@ def _print_places(console: Console, places: Iterable[tuple[str, object]]) -> Non
         console.print(Text(f"{label:<12} ", style="bold").append(str(path), style="not bold"), soft_wrap=True)
 
 
-def render_leaderboard(console: Console, page: LeaderboardPage) -> None:
-    """Print a leaderboard's tables, then where the page and the pictures stand."""
+def render_leaderboard(console: Console, frame: pd.DataFrame, *, view: str, page: LeaderboardPage | None) -> None:
+    """Print a leaderboard's tables, then where the page and the pictures stand, if they were rendered."""
     from rerank_bench.reporting.terminal import render_terminal
 
-    console.print(render_terminal(page.frame, view=page.view, width=console.width))
-    console.print()
-    pictures = [("picture", path) for path in page.plots if path.suffix == ".png"]
-    _print_places(console, [("page", page.page), *pictures])
+    console.print(render_terminal(frame, view=view, width=console.width))
+    if page is not None:
+        console.print()
+        pictures = [("picture", path) for path in page.plots if path.suffix == ".png"]
+        _print_places(console, [("page", page.page), *pictures])
 
 
 def render_candidates(console: Console, summary: Mapping[str, Any]) -> None:

@@ -25,7 +25,6 @@ class LeaderboardPage:
     """A leaderboard and what was rendered from it."""
 
     frame: pd.DataFrame
-    view: str
     page: Path
     plots: Sequence[Path]
 
@@ -47,7 +46,7 @@ def render_page(csv: Path, *, view: str = "end_to_end", out: Path | None = None)
     plots = write_plots(frame, folder / PLOTS_FOLDER, view=view)
     page = folder / PAGE_FILE
     write_text(page, _page_text(frame, view, plots))
-    return LeaderboardPage(frame=frame, view=view, page=page, plots=plots)
+    return LeaderboardPage(frame=frame, page=page, plots=plots)
 
 
 def check_page(csv: Path, *, view: str = "end_to_end", out: Path | None = None) -> LeaderboardPage:
@@ -65,7 +64,7 @@ def check_page(csv: Path, *, view: str = "end_to_end", out: Path | None = None) 
         problem = "does not exist" if found is None else f"is not what {csv} renders to"
         msg = f"{page}: {problem}; run `rerank-bench leaderboard {csv}` and commit the page"
         raise DataError(msg)
-    return LeaderboardPage(frame=frame, view=view, page=page, plots=plots)
+    return LeaderboardPage(frame=frame, page=page, plots=plots)
 
 
 def _page_text(frame: pd.DataFrame, view: str, plots: Sequence[Path]) -> str:
