@@ -44,8 +44,8 @@ def _walk() -> tuple[dict[str, str], dict[str, str]]:
     if not sys.executable:
         msg = "pydocs: sys.executable is empty, so the documentation cannot be collected; run under a normal python"
         raise EnvironmentMissingError(msg)
-    # -I -S: neither the environment nor installed packages count.  -B: nothing is written beside the library.
-    flags = ["-I", "-S", "-B", "-W", "ignore", "-X", "utf8"]
+    # -I -S: neither environment variables nor installed packages count.  -B: nothing is written beside the library.
+    flags = ["-I", "-S", "-B"]
     script = Path(__file__).with_name("pydocs_walk.py")
     try:
         done = subprocess.run(  # noqa: S603 - our own script, under the interpreter that runs us

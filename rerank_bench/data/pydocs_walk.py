@@ -47,18 +47,19 @@ ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 
 
 class Name(NamedTuple):
-    """One public name of an object."""
+    """One public name of an object; a class in the name is what stands before its last dot."""
 
     doc_id: str
-    is_inherited: bool
-    """Whether the class in the name only inherits the object."""
-    is_renamed: bool
-    """Whether the class in the name is known under another name there (``socket.SocketType``)."""
     is_abroad: bool
-    """Whether the object says that it lives in another module."""
-    num_bases: int
-    """Length of the method resolution order of the class in the name; 0 without a class."""
-    is_member: bool
+    """Whether the object, or the class in the name, says that it lives in another module."""
+    is_member: bool = False
+    """Whether there is a class in the name, which passes itself or an instance as the first argument."""
+    is_inherited: bool = False
+    """Whether the class in the name only inherits the object."""
+    is_renamed: bool = False
+    """Whether the class in the name calls itself otherwise (``socket.SocketType``)."""
+    num_bases: int = 0
+    """Length of the method resolution order of the class in the name."""
 
 
 class Entry(NamedTuple):
@@ -114,7 +115,7 @@ def _add_module(entries: dict[int, Entry], module_name: str, module: types.Modul
         if name.startswith("_") or isinstance(value, types.ModuleType) or not _is_exported(module, name, value, homes):
             continue
         is_abroad = getattr(value, "__module__", None) not in homes
-        _add(entries, _anchor(value, name), value, Name(f"{prefix}{name}", False, False, is_abroad, 0, is_member=False))
+        _add(entries, _anchor(value, name), value, Name(f"{prefix}{name}", is_abroad))
         if isinstance(value, type):
             _add_members(entries, f"{prefix}{name}", value, is_abroad=is_abroad)
 
@@ -138,13 +139,19 @@ def _add_members(entries: dict[int, Entry], class_id: str, owner: type, *, is_ab
         value = raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
         if isinstance(value, type):
             if value.__qualname__ == f"{owner.__qualname__}.{name}":  # defined here, not merely referred to
-                _add(entries, value, value, Name(f"{class_id}.{name}", home is not owner, False, is_abroad, 0, False))
+                _add(entries, value, value, Name(f"{class_id}.{name}", is_abroad, is_inherited=home is not owner))
                 _add_members(entries, f"{class_id}.{name}", value, is_abroad=is_abroad)
             continue
         if not hasattr(type(raw), "__get__"):  # a constant, or a C function that does not become a method
             continue
-        is_member = not isinstance(raw, staticmethod)
-        found = Name(f"{class_id}.{name}", home is not owner, is_renamed, is_abroad, len(bases), is_member)
+        found = Name(
+            f"{class_id}.{name}",
+            is_abroad,
+            is_member=not isinstance(raw, staticmethod),
+            is_inherited=home is not owner,
+            is_renamed=is_renamed,
+            num_bases=len(bases),
+        )
         _add(entries, value, value, found)
 
 
@@ -199,7 +206,7 @@ def _docstring(value: Any) -> str:
     doc = _cleaned(doc)
     if hasattr(value, "__dataclass_fields__") or hasattr(value, "_fields"):
         # The docstring that a dataclass, a named tuple and a syntax node get by themselves: "Point(x, y)".
-        doc = re.sub(rf"{re.escape(value.__name__)}\([^\n]*\)(?: -> None)?$", "", doc)
+        doc = re.sub(rf"\A{re.escape(value.__name__)}\([^\n]*\)(?: -> None)?\Z", "", doc)
     start = vars(value).get("__init__")
     start_doc = _cleaned(start.__doc__) if isinstance(start, types.FunctionType) else ""
     return "\n\n".join(filter(None, [doc, start_doc]))
