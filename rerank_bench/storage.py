@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 from rerank_bench.errors import DataError, EnvironmentMissingError, ParseError
 
 CACHE_VARIABLE = "RERANK_BENCH_CACHE"
+_BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 LOCK_SECONDS = 60.0
 """How long to wait for another process that holds a file's lock."""
 
@@ -184,7 +186,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
         except UnicodeDecodeError as error:
             problem = f"is not UTF-8 ({error.reason}: byte {error.object[error.start]:#04x}); convert the file to UTF-8"
             raise ParseError(path, _undecodable_line(path), problem) from error
-        except (EOFError, gzip.BadGzipFile) as error:
+        except _BROKEN_GZIP as error:
             raise ParseError(path, number, f"the compressed file ends or breaks here ({error})") from error
 
 
@@ -193,11 +195,14 @@ def _undecodable_line(path: str | Path) -> int | None:
     with Path(path).open("rb") as raw:
         is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
         lines: Any = gzip.GzipFile(fileobj=raw, mode="rb") if is_packed else raw
-        for number, line in enumerate(lines, start=1):
-            try:
+        number = 0
+        try:
+            for number, line in enumerate(lines, start=1):
                 line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
+        except UnicodeDecodeError:
+            return number
+        except _BROKEN_GZIP:
+            return number + 1
     return None
 
 

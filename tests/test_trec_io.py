@@ -102,6 +102,9 @@ def test_missing_non_utf8_and_cut_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "cut.trec.gz").write_bytes(whole[:-6])
     with pytest.raises(ParseError, match=r"cut\.trec\.gz.*ends or breaks"):
         read_run(tmp_path / "cut.trec.gz")
+    (tmp_path / "torn.trec.gz").write_bytes(whole[:12] + b"\xff\xff" + whole[14:])
+    with pytest.raises(ParseError, match=r"torn\.trec\.gz, line \d.*(ends or breaks|not UTF-8)"):
+        read_run(tmp_path / "torn.trec.gz")
 
 
 def test_the_shared_trec_dl_run_is_read_whole(shared_data: Path) -> None:
