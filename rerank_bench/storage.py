@@ -11,6 +11,7 @@ import contextlib
 import errno
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import tempfile
@@ -195,14 +196,13 @@ def _undecodable_line(path: str | Path) -> int | None:
     with Path(path).open("rb") as raw:
         is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
         lines: Any = gzip.GzipFile(fileobj=raw, mode="rb") if is_packed else raw
-        number = 0
+        numbers = itertools.count(1)
         try:
-            for number, line in enumerate(lines, start=1):
+            for line in lines:
                 line.decode("utf-8")
-        except UnicodeDecodeError:
-            return number
-        except _BROKEN_GZIP:
-            return number + 1
+                next(numbers)
+        except (UnicodeDecodeError, *_BROKEN_GZIP):
+            return next(numbers)
     return None
 
 
