@@ -5,8 +5,6 @@ Nothing here changes a setting of the process: no thread count, no environment v
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_bench.errors import ConfigError, EnvironmentMissingError, describe_unknown
@@ -112,22 +110,6 @@ def default_batch_tokens(device: torch.device, dtype: torch.dtype) -> int:
     if device.type == "mps":
         return MPS_BATCH_TOKENS
     return CPU_BATCH_TOKENS if dtype == torch.float32 else CPU_HALF_BATCH_TOKENS
-
-
-def peak_host_bytes() -> int | None:
-    """Return the highest resident memory of this process so far, in bytes; ``None`` where the system does not say."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # Not getrusage here: on Linux its maximum is inherited from the process that started this one.
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        if "VmHWM" in fields:
-            return int(fields["VmHWM"].split()[0]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def peak_device_bytes(device: torch.device) -> int | None:

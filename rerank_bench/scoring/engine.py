@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_bench import progress
-from rerank_bench.errors import EnvironmentMissingError, InvalidScoreError, ScoringError
+from rerank_bench.errors import DataError, EnvironmentMissingError, InvalidScoreError, ScoringError
+from rerank_bench.provenance import peak_memory_bytes
 from rerank_bench.scoring.batching import BatchTooLargeError, check_batch_tokens, iter_batches, order_by_length
-from rerank_bench.scoring.devices import peak_host_bytes
 from rerank_bench.scoring.scorer import AnyScorer, EncodedItems, TextEncoder
 
 PairNamer = Callable[[int], str]
@@ -137,20 +137,42 @@ def score_indexed(
 def _distinct(queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> _Work:
     """Return the work with every text and every pair of texts once, in order of first occurrence of the texts."""
     pairs = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
-    query_texts, query_codes = _codes(queries, pairs[:, 0])
-    doc_texts, doc_codes = _codes(docs, pairs[:, 1])
+    query_texts, query_codes = _codes("query", queries, pairs[:, 0])
+    doc_texts, doc_codes = _codes("document", docs, pairs[:, 1])
     keys = query_codes * max(1, len(doc_texts)) + doc_codes  # (N,)
     _, first_pair, row_of_pair = np.unique(keys, return_index=True, return_inverse=True)
     distinct = np.stack([query_codes[first_pair], doc_codes[first_pair]], axis=1)  # (M, 2)
     return _Work(query_texts, doc_texts, distinct, row_of_pair.reshape(-1), first_pair)
 
 
-def _codes(texts: Sequence[str], indices: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int64]]:
+def _codes(kind: str, texts: Sequence[str], indices: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int64]]:
     """Return (distinct texts that are used, (N,) the code of each index's text)."""
     used, inverse = np.unique(indices, return_inverse=True)
+    if used.size and (used[0] < 0 or used[-1] >= len(texts)):
+        msg = f"{kind} indices run from {used[0]} to {used[-1]}, but there are {len(texts)} texts"
+        raise IndexError(msg)
+    for index in used.tolist():
+        _check_text(kind, texts[index])
     code_by_text: dict[str, int] = {}
     codes = np.asarray([code_by_text.setdefault(texts[i], len(code_by_text)) for i in used.tolist()], dtype=np.int64)
     return list(code_by_text), codes[inverse.reshape(-1)]
+
+
+def _check_text(kind: str, text: object) -> None:
+    """Raise for what no tokenizer takes.
+
+    Raises:
+        DataError: Not a string, or one with half of a surrogate pair (JSON can hold that, UTF-8 cannot).
+    """
+    if not isinstance(text, str):
+        msg = f"a {kind} text is of type {type(text).__name__} ({text!r}), expected str"
+        raise DataError(msg)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = text[max(0, error.start - 30) : error.start + 10]
+        msg = f"{kind} text {shown!r} holds half of a surrogate pair at character {error.start}; repair the data's encoding"
+        raise DataError(msg) from error
 
 
 @dataclass(slots=True, eq=False)
@@ -267,6 +289,6 @@ def _stats(
         score_seconds=seconds[1],
         pairs_per_second=num_pairs / total,
         tokens_per_second=num_tokens / total,
-        peak_host_bytes=peak_host_bytes(),
+        peak_host_bytes=peak_memory_bytes(),
         peak_device_bytes=device_bytes,
     )

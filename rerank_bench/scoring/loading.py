@@ -107,6 +107,10 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
         msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded: {error}"
         raise ScoringError(msg) from error
     _check_complete(checkpoint, info, unused)
+    for parameter in model.parameters():
+        # Out of the mapped file into memory of torch's own alignment: kernels differ in the last bit by alignment,
+        # and the same weights must give the same scores from any file.
+        parameter.data = parameter.data.clone()
     return model.eval()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rerank_bench import progress
-from rerank_bench.errors import ConfigError, EnvironmentMissingError, InvalidScoreError, ScoringError
+from rerank_bench.errors import ConfigError, DataError, EnvironmentMissingError, InvalidScoreError, ScoringError
 from rerank_bench.scoring.batching import BatchTooLargeError
 from rerank_bench.scoring.callables import TextPairs
 from rerank_bench.scoring.engine import score_indexed
@@ -177,3 +179,34 @@ def test_a_wrong_number_of_scores_is_an_error() -> None:
 def test_a_budget_below_one_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"batch_tokens is -5"):
         score_indexed(Overlap(), ["a"], ["a"], np.asarray([[0, 0]]), batch_tokens=-5)
+
+
+@pytest.mark.parametrize(
+    ("doc", "message"),
+    [
+        (None, r"a document text is of type NoneType \(None\), expected str"),
+        (17, r"a document text is of type int \(17\), expected str"),
+        ("caf\ud83d", r"document text 'caf\\ud83d' holds half of a surrogate pair at character 3"),
+    ],
+)
+def test_what_is_no_text_is_named(doc: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        score_indexed(Overlap(), ["a"], ["fine", doc], np.asarray([[0, 0], [0, 1]]))
+
+
+@pytest.mark.parametrize("pair", [[0, -1], [0, 2], [1, 0]])
+def test_indices_beyond_the_texts_do_not_wrap_around(pair: list[int]) -> None:
+    with pytest.raises(IndexError, match=r"(query|document) indices run from .* but there are [12] texts"):
+        score_indexed(Overlap(), ["a"], ["b", "c"], np.asarray([[0, 0], pair]))
+
+
+def test_peak_memory_is_this_processs_own() -> None:
+    code = (
+        "import numpy as np; from rerank_bench.provenance import peak_memory_bytes\n"
+        "before = peak_memory_bytes(); block = b'x' * (200 * 2**20); print(before, peak_memory_bytes())"
+    )
+    block = b"x" * (400 * 2**20)  # this process holds more than the other one ever will
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    before, after = (int(number) for number in output.split())
+    assert 150 * 2**20 < after - before < 300 * 2**20
+    assert before < len(block)
