@@ -244,6 +244,9 @@ def build_candidates(dataset: Dataset, *, first_stage: str = "bm25", depth: int 
     from rerank_bench.data.hub import load_published_lists
     from rerank_bench.data.manifests import load_manifest
 
+    if dataset.source.get("kind") != "hub":  # a folder may be called like a shipped data set
+        msg = f"no first-stage lists are published for {dataset.name!r}; use --first-stage bm25, or a run file"
+        raise ConfigError(msg)
     published = load_published_lists(load_manifest(dataset.name))
     stage = {"name": PUBLISHED, **published.source}
     return candidates_from_lists(dataset, published.by_query, depth=depth, first_stage=stage)
