@@ -34,7 +34,8 @@ SKIPPED_MODULES = frozenset(
         *("distutils", "genericpath", "nt", "ntpath", "nturl2path", "opcode", "posix", "posixpath"),
         *("sre_compile", "sre_constants", "sre_parse"),
         # Helpers of one operating system.
-        *("ctypes.macholib", "ctypes.wintypes", "msilib", "winreg", "winsound"),
+        *("asyncio.windows_events", "asyncio.windows_utils", "ctypes.macholib", "ctypes.wintypes", "msilib", "msvcrt"),
+        *("multiprocessing.popen_spawn_win32", "winreg", "winsound"),
     ]
 )
 SKIPPED_PACKAGES = frozenset({"encodings"})
