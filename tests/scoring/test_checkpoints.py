@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from loopback_hub import LoopbackHub, use_hub
 
 from rerank_bench.errors import ConfigError, EnvironmentMissingError, ParseError, ScoringError
 from rerank_bench.scoring.checkpoints import read_checkpoint
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.scorer import FAMILIES, load_scorer
 
 
 def changed(folder: Path, target: Path, **config: Any) -> Path:
@@ -262,3 +263,9 @@ def test_no_network_and_nothing_cached_fails_fast_and_says_what_to_do(
     with pytest.raises(EnvironmentMissingError, match=message):
         load_scorer("owner/tiny@v2")
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_resolves_to_a_class_that_loads(family: str) -> None:
+    module_name, _, class_name = FAMILIES[family].partition(":")
+    assert callable(getattr(import_module(module_name), class_name).load)

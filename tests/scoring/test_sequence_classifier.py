@@ -76,6 +76,12 @@ def test_scores_depend_neither_on_order_nor_on_the_budget(
     np.testing.assert_allclose(shuffled, in_order[order], rtol=0, atol=1e-6 * max(1.0, scale) * 5)
 
 
+def test_no_pairs_is_legal(classifier: Any) -> None:
+    loaded = load_scorer(str(classifier("bert")), device="cpu")
+    assert loaded.score([]).shape == (0,)
+    assert json.loads(json.dumps(loaded.describe())) == loaded.describe()
+
+
 def test_equal_texts_get_equal_scores(classifier: Any, text_pairs: Pairs) -> None:
     pairs = text_pairs + text_pairs[::-1]
     scores = load_scorer(str(classifier("electra")), device="cpu", batch_tokens=150).score(pairs)
@@ -337,3 +343,38 @@ def test_nan_weights_name_the_pair(classifier: Any, tmp_path: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InvalidScoreError, match=r"query 'stop', document 'a list': score is nan"):
         load_scorer(str(folder), device="cpu").score([("stop", "a list")])
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_running_out_of_memory_changes_the_batches_and_not_the_scores(
+    error: Exception, classifier: Any, text_pairs: Pairs
+) -> None:
+    folder = str(classifier("bert"))
+    expected = load_scorer(folder, device="cpu").score(text_pairs)
+    loaded = load_scorer(folder, device="cpu", batch_tokens=100_000)
+    assert isinstance(loaded.scorer, SequenceClassifierScorer)
+
+    def small_memory(_module: Any, _args: Any, inputs: dict[str, torch.Tensor]) -> None:
+        if inputs["input_ids"].numel() > 300:
+            raise error
+
+    loaded.scorer.runtime.model.register_forward_pre_hook(small_memory, with_kwargs=True)
+    indices = np.repeat(np.arange(len(text_pairs))[:, None], 2, axis=1)
+    result = loaded.score_indexed([q for q, _ in text_pairs], [d for _, d in text_pairs], indices)
+    np.testing.assert_allclose(result.scores, expected, rtol=0, atol=1e-5)
+    assert result.stats.batch_tokens <= 300
+
+
+def test_another_error_of_the_model_is_not_taken_for_memory(classifier: Any) -> None:
+    loaded = load_scorer(str(classifier("bert")), device="cpu")
+    assert isinstance(loaded.scorer, SequenceClassifierScorer)
+
+    def defect(_module: Any, _args: Any) -> None:
+        msg = "a defect"
+        raise RuntimeError(msg)
+
+    loaded.scorer.runtime.model.register_forward_pre_hook(defect)
+    with pytest.raises(RuntimeError, match=r"a defect"):
+        loaded.score([("stop", "a list")])
