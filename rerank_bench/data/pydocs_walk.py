@@ -21,6 +21,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 SKIPPED_MODULES = frozenset(
@@ -253,8 +254,9 @@ class _Raw:
             return f"{type(value).__name__}.{value.name}"
         if isinstance(value, type) or inspect.isroutine(value):
             return str(value.__name__)
+        is_path = isinstance(value, str) and len(value) > 1 and Path(value).is_absolute()  # such as sys.executable
         if value is None or type(value) in (bool, int, float, complex, str, bytes) or value in ((), [], {}):
-            return repr(value)
+            return "..." if is_path else repr(value)
         return "..."
 
 

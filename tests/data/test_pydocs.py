@@ -75,6 +75,8 @@ def test_no_text_stands_twice_and_none_is_generated(dataset: Dataset, text_by_id
         assert not re.search(r"Alias for field number|0x[0-9a-f]{6}", text), doc_id
         assert not doc_id.rpartition(".")[2].startswith("_")
         assert len(doc_id.split()) == 1
+        for path in (sys.executable, sys.base_prefix):  # default values of platform.architecture and xmlrpc.server
+            assert path not in text.partition("\n")[0], doc_id
 
 
 def test_neither_process_nor_environment_counts(
