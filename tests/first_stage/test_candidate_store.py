@@ -135,6 +135,13 @@ def cut_the_file(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-12])
 
 
+def flip_bytes(folder: Path) -> None:
+    path = folder / RUN_NAME
+    data = bytearray(path.read_bytes())
+    data[10:30] = bytes(255 - byte for byte in data[10:30])
+    path.write_bytes(data)
+
+
 def add_a_query(folder: Path) -> None:
     path = folder / RUN_NAME
     path.write_bytes(path.read_bytes() + gzip.compress(b"q9 Q0 a1 1 1 x\n"))
@@ -155,6 +162,7 @@ def strip_the_sidecar(folder: Path) -> None:
 DAMAGES = {
     swap_two_documents: "fingerprint is .* expected .* changed or damaged",
     cut_the_file: "compressed file ends or breaks here",
+    flip_bytes: "compressed file ends or breaks here",
     add_a_query: "'q9'",
     remove_the_run: "no such file",
     spoil_the_sidecar: "schema version is 'list', expected 1",
