@@ -174,20 +174,20 @@ class PairTokenizer:
         template = find_template(self.tokenizer, has_type_ids=self.has_type_ids)
         if template is None:
             return None
-        queries, docs = list(PROBE_TEXTS), list(PROBE_TEXTS)
-        grid = np.indices((len(queries), len(docs))).reshape(2, -1).T.astype(np.int64)
+        texts = list(PROBE_TEXTS)
+        grid = np.indices((len(texts), len(texts))).reshape(2, -1).T.astype(np.int64)  # every text with every text
         rows = np.arange(len(grid), dtype=np.int64)
         # Without truncation, and with an odd and an even room for the texts.
         lengths = {self.max_length, template.num_special + 7, template.num_special + 16}
         for max_length in (length for length in lengths if length <= self.max_length):
             whole = encode_whole(
                 self.tokenizer,
-                [queries[i] for i in grid[:, 0]],
-                [docs[i] for i in grid[:, 1]],
+                [texts[i] for i in grid[:, 0]],
+                [texts[i] for i in grid[:, 1]],
                 max_length,
                 has_type_ids=self.has_type_ids,
             )
-            ours = self._assemble(template, queries, docs, grid, max_length)
+            ours = self._assemble(template, texts, texts, grid, max_length)
             if not _equal(whole.batch(rows), ours.batch(rows)):
                 return None
         return template

@@ -6,6 +6,7 @@ Padding is always on the right: with absolute positions a padded text must start
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -75,6 +76,13 @@ def empty_batch(lengths: NDArray[np.int64], pad_id: int, *, has_types: bool) -> 
     return TokenBatch(np.full(shape, pad_id), mask, np.zeros(shape, dtype=np.int64) if has_types else None)
 
 
+def _tracked(num_texts: int) -> AbstractContextManager[progress.Advance]:
+    """Report the tokenising of texts, unless there are so few that it is over at once."""
+    if num_texts <= CHUNK_TEXTS:
+        return nullcontext(lambda _units: None)
+    return progress.track("tokenise", total=num_texts, unit="texts")
+
+
 def tokenize_texts(tokenizer: Any, texts: Sequence[str], *, keep: int, keeps_end: bool) -> FlatTokens:
     """Tokenise texts without special tokens, on all cores.
 
@@ -90,7 +98,7 @@ def tokenize_texts(tokenizer: Any, texts: Sequence[str], *, keep: int, keeps_end
     backend.encode_special_tokens = tokenizer.split_special_tokens
     full_lengths = np.zeros(len(texts), dtype=np.int64)
     parts: list[NDArray[np.int32]] = []
-    with progress.track("tokenise", total=len(texts), unit="texts") as advance:
+    with _tracked(len(texts)) as advance:
         for start in range(0, len(texts), CHUNK_TEXTS):
             chunk = list(texts[start : start + CHUNK_TEXTS])
             for row, encoding in enumerate(backend.encode_batch_fast(chunk, add_special_tokens=False), start=start):
@@ -108,7 +116,7 @@ def encode_whole(
     ids: list[NDArray[np.int32]] = []
     type_ids: list[NDArray[np.int8]] | None = [] if has_type_ids else None
     full_lengths = np.zeros(len(texts), dtype=np.int64)
-    with progress.track("tokenise", total=len(texts), unit="texts") as advance:
+    with _tracked(len(texts)) as advance:
         for start in range(0, len(texts), CHUNK_TEXTS):
             first = list(texts[start : start + CHUNK_TEXTS])
             second = None if seconds is None else list(seconds[start : start + CHUNK_TEXTS])

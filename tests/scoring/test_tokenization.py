@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny_models import SEQUENCE_CLASSIFIERS, WORDS, make_tokenizer
 
+from rerank_bench import progress
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.scoring.pair_assembly import EncodedPairs, PairTokenizer, truncate_longest_first
-from rerank_bench.scoring.tokenization import FlatTokens, check_vocabulary, encode_whole
+from rerank_bench.scoring.tokenization import CHUNK_TEXTS, FlatTokens, check_vocabulary, encode_whole
 
 texts = st.one_of(
     st.lists(st.sampled_from(WORDS), max_size=20).map(" ".join),
@@ -127,6 +129,30 @@ def test_a_slow_tokenizer_is_called_on_whole_pairs(tmp_path: Path) -> None:
     expected = own_call(slow, "abc", "defghij", 9)["input_ids"][0]
     assert encoded.batch(np.asarray([0])).input_ids[0].tolist() == expected
     assert encoded.num_truncated == 1
+
+
+def test_many_texts_are_reported_and_few_are_not() -> None:
+    tasks: list[tuple[str, int | None, str]] = []
+    done: list[int] = []
+
+    class Watcher:
+        def note(self, message: str) -> None:
+            raise NotImplementedError(message)
+
+        def task(self, description: str, total: int | None, unit: str) -> AbstractContextManager[progress.Advance]:
+            tasks.append((description, total, unit))
+            return nullcontext(done.append)
+
+    docs = [f"list {i}" for i in range(CHUNK_TEXTS + 3)]
+    pairs = np.stack([np.zeros(len(docs), dtype=np.int64), np.arange(len(docs))], axis=1)
+    tokenizer = pair_tokenizer("bert", 64)
+    with progress.use_reporter(Watcher()):
+        encoded = tokenizer.encode(["stop"], docs, pairs)
+    assert tasks == [("tokenise", CHUNK_TEXTS + 3, "texts")]
+    assert done == [CHUNK_TEXTS, 3]
+    # The chunks are in order: the last document's digits stand where they should.
+    last = encoded.batch(np.asarray([len(docs) - 1])).input_ids[0].tolist()
+    assert last == own_call(tokenizer.tokenizer, "stop", docs[-1], 64)["input_ids"][0]
 
 
 def test_every_distinct_text_is_held_once() -> None:
