@@ -156,10 +156,9 @@ class _CompiledTable:
 def _utf8_buffers(texts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Return (D + 1,) offsets and (bytes,) data of a large_string array, without a copy."""
     _, offsets, data = texts.buffers()
-    if not len(texts) or data is None:
-        return np.zeros(len(texts) + 1, dtype=np.int64), np.empty(0, dtype=np.uint8)
     starts = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return starts, np.frombuffer(data, dtype=np.uint8)
+    # Arrow leaves the data out where every text is empty.
+    return starts, np.frombuffer(data, dtype=np.uint8) if data is not None else np.empty(0, dtype=np.uint8)
 
 
 @functools.cache
@@ -208,7 +207,7 @@ def _stem_tables(
     words_by_table: Sequence[list[str]], config: AnalyzerConfig
 ) -> tuple[list[str], list[NDArray[np.int32]]]:
     """Return the distinct terms, in any order, and per table (words,) int32: each word's term, −1 for a stop word."""
-    distinct = list(dict.fromkeys(word for words in words_by_table for word in words))
+    distinct = list(dict.fromkeys(itertools.chain.from_iterable(words_by_table)))
     stems = stem_words(distinct, config)
     terms = list(dict.fromkeys(stem for stem in stems if stem is not None))
     number_of_term: dict[str | None, int] = {term: number for number, term in enumerate(terms)}
