@@ -154,11 +154,10 @@ class _CompiledTable:
 
 
 def _utf8_buffers(texts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Return (D + 1,) offsets and (bytes,) data of a large_string array, without a copy."""
+    """Return (D + 1,) offsets and (bytes,) data of a large_string array of at least one text, without a copy."""
     _, offsets, data = texts.buffers()
     starts = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    # Arrow leaves the data out where every text is empty.
-    return starts, np.frombuffer(data, dtype=np.uint8) if data is not None else np.empty(0, dtype=np.uint8)
+    return starts, np.frombuffer(data, dtype=np.uint8)
 
 
 @functools.cache

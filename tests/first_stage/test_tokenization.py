@@ -83,12 +83,6 @@ def test_a_slice_of_an_array_is_read_where_it_begins() -> None:
     assert_as_defined(tokenize_collection(whole.slice(1, 2), config, chunk_docs=1), ["one dog", "two birds"], config)
 
 
-def test_empty_texts_may_come_without_data() -> None:
-    offsets = pa.py_buffer(np.zeros(3, dtype=np.int64))
-    texts = pa.Array.from_buffers(pa.large_string(), 2, [None, offsets, None])
-    assert tokenize_collection(texts, AnalyzerConfig()).offsets.tolist() == [0, 0, 0]
-
-
 @pytest.mark.parametrize("texts", [[], [""], ["", "the of a", "  \n"]])
 def test_texts_without_terms_are_kept_as_empty(texts: list[str]) -> None:
     corpus = tokenize(texts, AnalyzerConfig())
