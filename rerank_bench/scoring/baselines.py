@@ -39,9 +39,9 @@ class BaselineScores:
     """What a result records, JSON-able: name, family, fingerprint, and what decides the scores."""
     missing_queries: tuple[str, ...] = ()
     """Queries that a stored run lacks, accepted by ``allow_missing_queries``."""
-    num_unscored_docs: int = 0
-    """Documents of the pool that a stored run lacks; they rank after all that it holds."""
     counts: Mapping[str, int] = field(default_factory=dict)
+    """Of a stored run: ``unscored_docs`` (of the pool, absent from the run: they rank after all that it holds),
+    ``queries_with_unscored_docs``, ``docs_outside_pool`` (of the run, not to be ranked)."""
 
 
 def rank_baseline(
@@ -147,7 +147,6 @@ def rank_stored_run(path: Path, pool: Pool, *, allow_missing_queries: bool = Fal
         by_query=scores,
         description=description | counts,
         missing_queries=missing,
-        num_unscored_docs=counts["unscored_docs"],
         counts=counts,
     )
 

@@ -76,8 +76,8 @@ def test_a_stored_run_gives_its_scores(tmp_path: Path) -> None:
     result = rank_baseline(parse_model_spec(f"run:{path}"), pool, qrels={})
     assert result.by_query["q1"].tolist() == [2.0, 3.5, -1.0]
     assert result.by_query["q2"].tolist() == [7.0, 7.0], "ties stay ties"
-    assert (result.num_unscored_docs, result.missing_queries) == (0, ())
-    assert result.counts["docs_outside_pool"] == 1
+    assert result.missing_queries == ()
+    assert result.counts == {"unscored_docs": 0, "queries_with_unscored_docs": 0, "docs_outside_pool": 1}
     assert result.description["spec"] == "run:mine.trec"
 
 
@@ -98,7 +98,7 @@ def test_documents_that_the_run_lacks_rank_last_in_first_stage_order(scale: floa
     # "m" would go before "a" by its id if the two were tied.
     assert ranking(result.by_query, "q1") == ["b", "c", "a", "m"]
     assert np.isfinite(result.by_query["q1"]).all()
-    assert result.num_unscored_docs == 2
+    assert result.counts["unscored_docs"] == 2
     assert notes == [
         "run short.trec: 2 documents of the pool, in 1 queries, are not in the run; they rank last, in first-stage order"
     ]
