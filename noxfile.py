@@ -26,9 +26,7 @@ def install(session: nox.Session, *groups: str) -> None:
 def tests(session: nox.Session) -> None:
     """Run the default test suite (no GPU, no network) with coverage."""
     install(session, "test")
-    session.run(
-        "pytest", "-m", DEFAULT_MARKERS, "-n", "2", "--cov", "--cov-report=term:skip-covered", *session.posargs
-    )
+    session.run("pytest", "-m", DEFAULT_MARKERS, "-n", "2", "--cov", "--cov-report=term:skip-covered", *session.posargs)
 
 
 @nox.session

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rerank_bench.pipeline import build_candidates, evaluate_run, load_dataset, load_scorer, run
+    from rerank_bench.data.datasets import load_dataset
+    from rerank_bench.pipeline.candidates import build_candidates
+    from rerank_bench.pipeline.run import evaluate_run, run
+    from rerank_bench.scoring.scorer import load_scorer
 
 _PUBLIC = {
-    "build_candidates": "rerank_bench.pipeline",
-    "evaluate_run": "rerank_bench.pipeline",
-    "load_dataset": "rerank_bench.pipeline",
-    "load_scorer": "rerank_bench.pipeline",
-    "run": "rerank_bench.pipeline",
+    "build_candidates": "rerank_bench.pipeline.candidates",
+    "evaluate_run": "rerank_bench.pipeline.run",
+    "load_dataset": "rerank_bench.data.datasets",
+    "load_scorer": "rerank_bench.scoring.scorer",
+    "run": "rerank_bench.pipeline.run",
 }
 
 __all__ = ["__version__", "build_candidates", "evaluate_run", "load_dataset", "load_scorer", "run"]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ from rerank_bench.cli.app import app
 from rerank_bench.cli.leaderboard import DEFAULT_CSV
 
 TINY = Path(__file__).parent / "data" / "tiny"
+Invoke = Callable[..., Result]
 RUN_TINY = ["run", "-m", "first-stage", "-m", "oracle", "-m", "word_overlap:score", "-d", str(TINY)]
 
 
 @pytest.fixture
-def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
     """Call the application in an empty working directory, on a terminal of 80 columns."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
@@ -31,7 +33,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return call
 
 
-def test_a_run_prints_its_table_and_where_everything_stands(invoke, tmp_path: Path) -> None:
+def test_a_run_prints_its_table_and_where_everything_stands(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke(*RUN_TINY)
     assert result.exit_code == 0, result.output
     for name in ("first-stage", "oracle", "word_overlap:score"):
@@ -45,7 +47,7 @@ def test_a_run_prints_its_table_and_where_everything_stands(invoke, tmp_path: Pa
     assert "8 queries, 15 documents" in result.stderr
 
 
-def test_json_is_the_result_file_and_nothing_else(invoke, tmp_path: Path) -> None:
+def test_json_is_the_result_file_and_nothing_else(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke(*RUN_TINY, "--json", "--quiet")
     assert result.stderr == ""
     models = [
@@ -58,7 +60,7 @@ def test_json_is_the_result_file_and_nothing_else(invoke, tmp_path: Path) -> Non
     )
 
 
-def test_the_commands_work_one_after_the_other(invoke, shared_qrels: Path, tmp_path: Path) -> None:
+def test_the_commands_work_one_after_the_other(invoke: Invoke, shared_qrels: Path, tmp_path: Path) -> None:
     assert invoke(*RUN_TINY, "--out", "out").exit_code == 0
     board = invoke("leaderboard", "out/leaderboard.csv")
     assert board.exit_code == 0, board.output
@@ -89,7 +91,7 @@ def shared_qrels() -> Path:
     return TINY / "qrels" / "test.tsv"
 
 
-def test_evaluate_shows_values_per_query(invoke, shared_qrels: Path) -> None:
+def test_evaluate_shows_values_per_query(invoke: Invoke, shared_qrels: Path) -> None:
     invoke(*RUN_TINY, "--out", "out")
     arguments = ("evaluate", "out/oracle/tiny.run.trec.gz", "--qrels", shared_qrels, "--measure", "nDCG@3")
     missing = invoke(*arguments)
@@ -102,7 +104,7 @@ def test_evaluate_shows_values_per_query(invoke, shared_qrels: Path) -> None:
     assert "2 missing from the run count 0" in " ".join(shown.stdout.split())
 
 
-def test_candidates_are_described_and_written(invoke, tmp_path: Path) -> None:
+def test_candidates_are_described_and_written(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("candidates", TINY, "--depth", 3, "--out", "list.trec")
     assert result.exit_code == 0, result.output
     assert "8 (2 without a candidate)" in result.stdout
@@ -111,7 +113,7 @@ def test_candidates_are_described_and_written(invoke, tmp_path: Path) -> None:
     assert json.loads(again.stdout)["depth"] == 3
 
 
-def test_data_sets_are_listed_and_shown(invoke) -> None:
+def test_data_sets_are_listed_and_shown(invoke: Invoke) -> None:
     listed = invoke("datasets", "list")
     assert listed.exit_code == 0, listed.output
     assert max(map(len, listed.stdout.splitlines())) <= 80
@@ -147,7 +149,7 @@ def test_data_sets_are_listed_and_shown(invoke) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_a_wrong_request_ends_with_its_exit_code_and_says_why(
-    invoke, arguments: list[str], exit_code: int, message: str, tmp_path: Path
+    invoke: Invoke, arguments: list[str], exit_code: int, message: str, tmp_path: Path
 ) -> None:
     result = invoke(*arguments)
     assert result.exit_code == exit_code
@@ -157,7 +159,7 @@ def test_a_wrong_request_ends_with_its_exit_code_and_says_why(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_leaderboard_with_another_header_is_refused_and_kept(invoke, tmp_path: Path) -> None:
+def test_a_leaderboard_with_another_header_is_refused_and_kept(invoke: Invoke, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("model,score\nx,1\n")
     result = invoke(*RUN_TINY, "--leaderboard", other)
@@ -166,7 +168,7 @@ def test_a_leaderboard_with_another_header_is_refused_and_kept(invoke, tmp_path:
     assert other.read_text() == "model,score\nx,1\n"
 
 
-def test_ctrl_c_says_how_to_go_on(invoke, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_go_on(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("run", "-m", "word_overlap:interrupt", "-d", TINY)
     assert result.exit_code == 130
     assert "interrupted: no file is half-written. Run the same command again" in result.stderr
@@ -174,7 +176,7 @@ def test_ctrl_c_says_how_to_go_on(invoke, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_a_defect_shows_its_traceback_and_exit_code_70(invoke) -> None:
+def test_a_defect_shows_its_traceback_and_exit_code_70(invoke: Invoke) -> None:
     result = invoke("run", "-m", "word_overlap:crash", "-d", TINY)
     assert result.exit_code == 70
     assert "MemoryError" in result.stderr
@@ -215,7 +217,7 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_commands_without_a_model_load_no_torch(invoke, tmp_path: Path, arguments: list[str]) -> None:
+def test_commands_without_a_model_load_no_torch(invoke: Invoke, tmp_path: Path, arguments: list[str]) -> None:
     invoke(*RUN_TINY, "--out", "out")
     code = (
         f"import sys; sys.argv = {['rerank-bench', *arguments]!r}\n"

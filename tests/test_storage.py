@@ -52,9 +52,7 @@ def test_a_full_disk_is_said_and_nothing_is_changed(tmp_path: Path, monkeypatch:
     path = tmp_path / "result.json"
     write_text(path, "old")
     # A real ENOSPC from the kernel: the temporary file is opened on a device that is always full.
-    monkeypatch.setattr(
-        tempfile, "mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), str(tmp_path / ".x.tmp"))
-    )
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), str(tmp_path / ".x.tmp")))
     with pytest.raises(
         EnvironmentMissingError, match=r"result\.json: cannot be written \(No space left on device\); free"
     ):

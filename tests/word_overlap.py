@@ -19,7 +19,7 @@ def nan_on_tides(pairs: Pairs) -> list[float]:
 
 def interrupt(pairs: Pairs) -> list[float]:
     """Do what Ctrl-C does."""
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt(len(pairs))
 
 
 def crash(pairs: Pairs) -> list[float]:

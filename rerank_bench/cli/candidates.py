@@ -25,10 +25,10 @@ def candidates(
 ) -> None:
     """Build (or reuse) the first stage's candidate list of a data set and say how good it is."""
     with command(quiet=quiet, resume_hint="Run the same command again."):
-        from rerank_bench import pipeline
         from rerank_bench.cli.render import render_candidates
+        from rerank_bench.pipeline.candidates import summarise_candidates
 
-        summary = pipeline.summarise_candidates(dataset, first_stage=first_stage, depth=depth, split=split, out=out)
+        summary = summarise_candidates(dataset, first_stage=first_stage, depth=depth, split=split, out=out)
         if json:
             print_json(summary)
         else:

@@ -25,11 +25,11 @@ def evaluate(
 ) -> None:
     """Evaluate a stored run: means with 95% intervals, ties, queries by fate."""
     with command(quiet=quiet):
-        from rerank_bench import pipeline
         from rerank_bench.cli.render import render_evaluation
         from rerank_bench.evaluation.stored_run import stored_run_to_json
+        from rerank_bench.pipeline.run import evaluate_run
 
-        evaluation = pipeline.evaluate_run(
+        evaluation = evaluate_run(
             run, qrels, measures=tuple(measure or ()), allow_missing_queries=allow_missing_queries
         )
         if json:

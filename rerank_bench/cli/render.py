@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rerank_bench.data.suites import Suite
     from rerank_bench.data.verify import DatasetCheck
     from rerank_bench.evaluation.stored_run import StoredRunEvaluation
-    from rerank_bench.pipeline import RunReport
+    from rerank_bench.pipeline.run import RunReport
     from rerank_bench.reporting.page import LeaderboardPage
 
 

@@ -116,10 +116,11 @@ def run(
     Without arguments: the embedded data set pydocs with the embedded demo encoder beside the baselines.
     """
     with command(quiet=quiet, resume_hint=RESUME_HINT):
-        from rerank_bench import pipeline
         from rerank_bench.cli.render import render_report
+        from rerank_bench.pipeline.request import RunConfig
+        from rerank_bench.pipeline.run import run_models
 
-        config = pipeline.RunConfig(
+        config = RunConfig(
             models=tuple(model or ()),
             datasets=tuple(dataset or ()),
             suites=tuple(suite or ()),
@@ -141,7 +142,7 @@ def run(
                 "batch_tokens": batch_tokens,
             },
         )
-        report = pipeline.run_models(config)
+        report = run_models(config)
         if json:
             print_json([outcome.result for outcome in report.outcomes])
         else:

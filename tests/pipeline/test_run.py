@@ -12,21 +12,22 @@ import numpy as np
 import pytest
 import word_overlap
 
-from rerank_bench import pipeline
 from rerank_bench.errors import ConfigError, DataError, InvalidScoreError
-from rerank_bench.pipeline import RunConfig, run
+from rerank_bench.pipeline.candidates import summarise_candidates
+from rerank_bench.pipeline.request import RunConfig
+from rerank_bench.pipeline.run import RunReport, run
 from rerank_bench.reporting.leaderboard import read_leaderboard
 from rerank_bench.reporting.run_folder import read_result, result_schema
 from rerank_bench.trec_io import read_run
 
-TINY = Path(__file__).parent / "data" / "tiny"
+TINY = Path(__file__).parents[1] / "data" / "tiny"
 
 
-def run_tiny(out: Path, *models: str, **options: Any) -> pipeline.RunReport:
+def run_tiny(out: Path, *models: str, **options: Any) -> RunReport:
     return run(models, datasets=[TINY], out=out, **options)
 
 
-def measures_of(report: pipeline.RunReport, number: int = 0, view: str = "end_to_end") -> dict[str, Any]:
+def measures_of(report: RunReport, number: int = 0, view: str = "end_to_end") -> dict[str, Any]:
     measures: dict[str, Any] = report.outcomes[number].result["datasets"]["tiny"]["views"][view]["measures"]
     return measures
 
@@ -213,12 +214,12 @@ def test_an_unfinished_folder_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_the_candidates_alone(tmp_path: Path) -> None:
-    summary = pipeline.summarise_candidates(str(TINY), out=tmp_path / "list.trec.gz")
+    summary = summarise_candidates(str(TINY), out=tmp_path / "list.trec.gz")
     assert summary["queries"] == 8
     assert summary["empty_lists"] == 2
     lists = read_run(tmp_path / "list.trec.gz")
     assert summary["candidates"] == sum(len(docs) for docs in lists.values())
-    okapi = pipeline.summarise_candidates(str(TINY), first_stage="rank-bm25")
+    okapi = summarise_candidates(str(TINY), first_stage="rank-bm25")
     assert okapi["first_stage"]["name"] == "rank-bm25"
 
 

@@ -1,0 +1,121 @@
+"""Data sets with their candidates, ready to be scored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rerank_bench.data.datasets import load_dataset
+from rerank_bench.data.suites import resolve_datasets
+from rerank_bench.errors import ConfigError
+from rerank_bench.evaluation.measures import STANDARD_MEASURES
+from rerank_bench.evaluation.stored_run import evaluate_stored_run
+from rerank_bench.evaluation.views import build_pool
+from rerank_bench.first_stage.bm25 import BM25Config
+from rerank_bench.first_stage.candidate_store import cached_candidates
+from rerank_bench.first_stage.candidates import (
+    PUBLISHED,
+    candidates_from_lists,
+    candidates_from_run,
+    parse_first_stage,
+)
+from rerank_bench.pipeline.request import DEFAULT_DEPTH, Request
+from rerank_bench.progress import note
+from rerank_bench.records import CandidateSet, Dataset
+from rerank_bench.trec_io import write_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedDataset:
+    """A data set with its candidates, ready for every model."""
+
+    dataset: Dataset
+    candidates: CandidateSet
+    pool: Mapping[str, tuple[str, ...]]
+    """query_id -> candidates in first-stage order, then the positives that it missed."""
+    load_seconds: float
+
+
+def prepare_dataset(name: str, request: Request) -> PreparedDataset:
+    """Load a data set, build its candidates, and say in a note what came of it.
+
+    Raises:
+        RerankBenchError: What ``load_dataset`` and ``build_candidates`` raise.
+    """
+    started = time.perf_counter()
+    config = request.config
+    dataset = load_dataset(name, split=config.split)
+    if config.limit is not None:
+        dataset = _first_queries(dataset, config.limit)
+    candidates = build_candidates(dataset, first_stage=config.first_stage, depth=config.depth)
+    pool = build_pool(candidates, dataset.qrels)
+    seconds = time.perf_counter() - started
+    num_candidates = sum(len(docs) for docs in candidates.by_query.values())
+    note(
+        f"{dataset.name}: {len(dataset.queries):,} queries, {len(dataset.collection):,} documents; "
+        f"{candidates.first_stage['name']} kept {num_candidates:,} candidates ({seconds:.1f} s)"
+    )
+    return PreparedDataset(dataset=dataset, candidates=candidates, pool=pool, load_seconds=seconds)
+
+
+def _first_queries(dataset: Dataset, limit: int) -> Dataset:
+    queries = dict(list(dataset.queries.items())[:limit])
+    qrels = {query_id: judged for query_id, judged in dataset.qrels.items() if query_id in queries}
+    return replace(dataset, queries=queries, qrels=qrels)
+
+
+def build_candidates(dataset: Dataset, *, first_stage: str = "bm25", depth: int = DEFAULT_DEPTH) -> CandidateSet:
+    """Return the first stage's candidates of a data set, from the cache when nothing changed.
+
+    Args:
+        dataset: As ``load_dataset`` returns it.
+        first_stage: ``bm25``, ``rank-bm25``, ``published``, or the path of a TREC run file.
+        depth: Documents to keep per query.
+
+    Raises:
+        ConfigError: The first stage is unknown, or the data set has no published list.
+        DataError: A list names unknown queries or documents.
+    """
+    chosen = parse_first_stage(first_stage)
+    if isinstance(chosen, BM25Config):
+        return cached_candidates(dataset, chosen, depth=depth)
+    if isinstance(chosen, Path):
+        return candidates_from_run(dataset, chosen, depth=depth)
+    from rerank_bench.data.hub import load_published_lists
+    from rerank_bench.data.manifests import load_manifest
+
+    if dataset.source.get("kind") != "hub":  # a folder may be called like a shipped data set
+        msg = f"no first-stage lists are published for {dataset.name!r}; use --first-stage bm25, or a run file"
+        raise ConfigError(msg)
+    published = load_published_lists(load_manifest(dataset.name))
+    stage = {"name": PUBLISHED, **published.source}
+    return candidates_from_lists(dataset, published.by_query, depth=depth, first_stage=stage)
+
+
+def summarise_candidates(
+    name: str, *, first_stage: str = "bm25", depth: int = DEFAULT_DEPTH, split: str = "test", out: Path | None = None
+) -> dict[str, Any]:
+    """Build a data set's candidates and say how good they are; the content of ``rerank-bench candidates --json``."""
+    parse_first_stage(first_stage)
+    dataset = load_dataset(resolve_datasets([name], []).datasets[0], split=split)
+    candidates = build_candidates(dataset, first_stage=first_stage, depth=depth)
+    if out is not None:
+        write_run(out, candidates.by_query, run_name=str(candidates.first_stage["name"]))
+    evaluation = evaluate_stored_run(candidates.by_query, dataset.qrels, STANDARD_MEASURES, allow_missing_queries=True)
+    lengths = [len(docs) for docs in candidates.by_query.values()]
+    return {
+        "dataset": dataset.name,
+        "first_stage": dict(candidates.first_stage),
+        "depth": depth,
+        "queries": len(dataset.queries),
+        "documents": len(dataset.collection),
+        "candidates": sum(lengths),
+        "shortest_list": min(lengths, default=0),
+        "empty_lists": sum(length == 0 for length in lengths),
+        "fingerprint": candidates.fingerprint,
+        "measures": {measure: summary.mean for measure, summary in evaluation.measures.items()},
+        "out": str(out) if out is not None else None,
+    }

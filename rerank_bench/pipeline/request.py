@@ -1,0 +1,91 @@
+"""What a run is asked to do, and the same with every name looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rerank_bench.data.suites import Selection, resolve_datasets
+from rerank_bench.errors import ConfigError
+from rerank_bench.evaluation.measures import STANDARD_MEASURES, parse_measures
+from rerank_bench.first_stage.candidates import parse_first_stage
+from rerank_bench.records import VIEWS, View
+from rerank_bench.reporting.run_folder import file_stem
+from rerank_bench.scoring.scorer import ScorerConfig
+from rerank_bench.scoring.specs import DEMO, ModelSpec, parse_model_spec
+
+DEFAULT_MODELS = ("first-stage", "random", DEMO, "oracle")
+DEFAULT_DEPTH = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """What one ``run`` does; checked before any data are read."""
+
+    models: tuple[str, ...] = ()
+    """Model specs; none means the embedded demo encoder and the baselines."""
+    datasets: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    """With no data set and no suite: the suite ``default``."""
+    first_stage: str = "bm25"
+    depth: int = DEFAULT_DEPTH
+    extra_measures: tuple[str, ...] = ()
+    """ir-measures names beside the standard set, for the ``end_to_end`` view."""
+    view: View = "end_to_end"
+    out: Path | None = None
+    """Folder of the run folders; ``None``: ``runs/<suite or data sets>``."""
+    leaderboard: Path | None = None
+    """``None``: ``leaderboards/results.csv`` where it stands in the working directory, else inside ``out``."""
+    split: str = "test"
+    limit: int | None = None
+    """Only the first N queries of each data set; the result is stamped as not comparable."""
+    scorer: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of ``ScorerConfig``."""
+
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            msg = f"depth is {self.depth}, expected at least 1"
+            raise ConfigError(msg)
+        if self.limit is not None and self.limit < 1:
+            msg = f"limit is {self.limit}, expected at least 1 query"
+            raise ConfigError(msg)
+        if self.view not in VIEWS:
+            msg = f"view is {self.view!r}, expected one of {', '.join(VIEWS)}"
+            raise ConfigError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A ``RunConfig`` with every name resolved."""
+
+    config: RunConfig
+    selection: Selection
+    models: Sequence[ModelSpec]
+    measures: tuple[str, ...]
+    scorer: ScorerConfig
+    out: Path
+
+
+def resolve_request(config: RunConfig) -> Request:
+    """Return the request with all names looked up; whatever is wrong with it is said before any work is done."""
+    selection = resolve_datasets(config.datasets, config.suites)
+    models = [parse_model_spec(text) for text in config.models or DEFAULT_MODELS]
+    folders = [file_stem(model.text) for model in models]
+    repeated = {name for name in folders if folders.count(name) > 1}
+    if repeated:
+        msg = f"two models would write the same run folder ({', '.join(sorted(repeated))}); run them apart with --out"
+        raise ConfigError(msg)
+    parse_first_stage(config.first_stage)
+    measures = parse_measures([*STANDARD_MEASURES, *config.extra_measures])
+    label = "+".join([*selection.suites, *(Path(name).name for name in config.datasets)])
+    label = label or "+".join(Path(name).name for name in selection.datasets)
+    return Request(
+        config=config,
+        selection=selection,
+        models=models,
+        measures=measures,
+        scorer=ScorerConfig(**config.scorer),
+        out=config.out or Path("runs") / file_stem(label),
+    )

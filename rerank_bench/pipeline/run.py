@@ -1,0 +1,103 @@
+"""``run``: every model over every data set, then the leaderboard and the plots; ``evaluate_run``: a stored run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rerank_bench.evaluation.measures import STANDARD_MEASURES, parse_measures
+from rerank_bench.evaluation.stored_run import StoredRunEvaluation, evaluate_stored_run
+from rerank_bench.pipeline.candidates import prepare_dataset
+from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
+from rerank_bench.pipeline.results import RunOutcome, run_model
+from rerank_bench.progress import note
+from rerank_bench.records import Qrels, Run, View
+from rerank_bench.trec_io import read_qrels, read_run
+
+LOCAL_LEADERBOARD = Path("leaderboards/results.csv")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """What one ``run`` made."""
+
+    outcomes: Sequence[RunOutcome]
+    folder: Path
+    leaderboard: Path | None
+    """``None`` when nothing comparable was measured (``limit``)."""
+    plots: Sequence[Path]
+    view: View
+
+
+def run(
+    models: Sequence[str] = (), datasets: Sequence[str | Path] = (), suites: Sequence[str] = (), **options: Any
+) -> RunReport:
+    """Rerank the first stage's candidates with each model, and measure.
+
+    Args:
+        models: Model specs: hub ids, folders, ``demo``, ``module:callable``, ``run:FILE``, baselines.
+        datasets: Names or folders.
+        suites: Names of suites.
+        **options: Other fields of ``RunConfig``.
+
+    Raises:
+        RerankBenchError: One of its kinds; see ``errors``.
+    """
+    options |= {name: Path(options[name]) for name in ("out", "leaderboard") if options.get(name) is not None}
+    config = RunConfig(
+        models=tuple(models), datasets=tuple(str(name) for name in datasets), suites=tuple(suites), **options
+    )
+    return run_models(config)
+
+
+def run_models(config: RunConfig) -> RunReport:
+    """Do what ``config`` says; see ``run``."""
+    request = resolve_request(config)
+    prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
+    outcomes = [run_model(model, prepared, request) for model in request.models]
+    return _publish(outcomes, request)
+
+
+def _publish(outcomes: Sequence[RunOutcome], request: Request) -> RunReport:
+    """Add the results to the leaderboard and draw them."""
+    from rerank_bench.reporting.leaderboard import frame_from_rows, update_leaderboard
+    from rerank_bench.reporting.plots import write_plots
+    from rerank_bench.reporting.rows import rows_from_result
+
+    view = request.config.view
+    if request.config.limit is not None:
+        note("--limit: these results compare with nothing, and stay out of the leaderboard")
+        return RunReport(outcomes=outcomes, folder=request.out, leaderboard=None, plots=(), view=view)
+    local = LOCAL_LEADERBOARD if LOCAL_LEADERBOARD.exists() else request.out / "leaderboard.csv"
+    leaderboard = request.config.leaderboard or local
+    rows = [row for outcome in outcomes for row in rows_from_result(outcome.result, run_folder=str(outcome.folder))]
+    update_leaderboard(leaderboard, rows)
+    plots = write_plots(frame_from_rows(rows), request.out / "plots", view=view)
+    return RunReport(outcomes=outcomes, folder=request.out, leaderboard=leaderboard, plots=plots, view=view)
+
+
+def evaluate_run(
+    run: str | Path | Run,
+    qrels: str | Path | Qrels,
+    *,
+    measures: Sequence[str] = (),
+    allow_missing_queries: bool = False,
+) -> StoredRunEvaluation:
+    """Evaluate a stored run: means with 95% intervals, values per query, ties.
+
+    Args:
+        run: A TREC run file, or a ranked run.
+        qrels: A qrels file, or judgements.
+        measures: ir-measures names beside the standard set.
+        allow_missing_queries: Judged queries that the run lacks count 0; without it they are an error.
+
+    Raises:
+        DataError: A file is malformed, or judged queries are missing from the run.
+        ConfigError: A measure is unknown.
+    """
+    names = parse_measures([*STANDARD_MEASURES, *measures])
+    ranked = read_run(run) if isinstance(run, str | Path) else run
+    judged = read_qrels(qrels) if isinstance(qrels, str | Path) else qrels
+    return evaluate_stored_run(ranked, judged, names, allow_missing_queries=allow_missing_queries)
