@@ -58,3 +58,11 @@ View = Annotated[
     ViewChoice,
     typer.Option(metavar="VIEW", help="The view that tables lead with: end_to_end, injected or retrieved."),
 ]
+PositiveLabel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LABEL",
+        help="Name or index of a classifier's label that means relevant; needed with more than two labels.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]

@@ -92,6 +92,7 @@ def run(
             rich_help_panel=options.MODEL_PANEL,
         ),
     ] = False,
+    positive_label: options.PositiveLabel = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -140,6 +141,7 @@ def run(
                 "dtype": dtype.value,
                 "max_length": max_length,
                 "batch_tokens": batch_tokens,
+                "positive_label": positive_label,
             },
         )
         report = run_models(config)

@@ -51,6 +51,8 @@ class ScorerConfig:
     """Branch, tag or commit of a hub id."""
     trust_remote_code: bool = False
     """Whether Python code that comes with the checkpoint may run."""
+    positive_label: str | None = None
+    """Name or index of the label that means relevant; ``None``: read from the names of two labels."""
 
     def __post_init__(self) -> None:
         check_device_name(self.device)
