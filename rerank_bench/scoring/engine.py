@@ -18,7 +18,7 @@ from rerank_bench import progress
 from rerank_bench.errors import DataError, EnvironmentMissingError, InvalidScoreError, ScoringError
 from rerank_bench.provenance import peak_memory_bytes
 from rerank_bench.scoring.batching import BatchTooLargeError, check_batch_tokens, iter_batches, order_by_length
-from rerank_bench.scoring.scorer import AnyScorer, EncodedItems, TextEncoder
+from rerank_bench.scoring.scorer import AnyScorer, EncodedItems, ListScorer, TextEncoder
 
 PairNamer = Callable[[int], str]
 """Row of ``pairs`` -> what an error calls that pair, such as ``"query '17', document 'd3'"``."""
@@ -110,6 +110,8 @@ def score_indexed(
     check_batch_tokens(budget)
     work = _distinct(queries, docs, pairs)
     name = pair_name or (lambda row: _show_pair(queries[pairs[row, 0]], docs[pairs[row, 1]]))
+    if isinstance(scorer, ListScorer):
+        return _score_lists(scorer, work, len(pairs), name, description)
     started = time.perf_counter()
     items: EncodedItems
     if isinstance(scorer, TextEncoder):
@@ -134,6 +136,41 @@ def score_indexed(
     scores = distinct_scores[work.row_of_pair].astype(np.float32)
     seconds = (tokenised - started, finished - tokenised)
     return EngineResult(scores, _stats(len(pairs), work, items, runner, seconds, scorer.peak_device_bytes()))
+
+
+def _score_lists(scorer: ListScorer, work: _Work, num_pairs: int, name: PairNamer, description: str) -> EngineResult:
+    """Score pairs whose tokens are counted elsewhere, if at all."""
+    # As they were asked for: a service that looks at the whole list is to see the first stage's order.
+    order = np.argsort(work.first_pair)  # (M,)
+    asked = work.first_pair[order]
+    started = time.perf_counter()
+    with progress.track(description, total=len(order), unit="pairs") as advance:
+        values = scorer.score_lists(
+            work.queries, work.docs, work.pairs[order], pair_name=lambda row: name(int(asked[row])), advance=advance
+        )
+    seconds = time.perf_counter() - started
+    _check_shape(values, len(order))
+    _check(values, asked, name)
+    distinct_scores = np.empty(len(order), dtype=np.float32)
+    distinct_scores[order] = values
+    stats = EngineStats(
+        num_pairs=num_pairs,
+        num_distinct_pairs=len(order),
+        num_items=len(order),
+        num_tokens=0,
+        num_padded_tokens=0,
+        padding_share=0.0,
+        truncated_share=0.0,
+        num_batches=0,
+        batch_tokens=scorer.default_batch_tokens,
+        tokenise_seconds=0.0,
+        score_seconds=seconds,
+        pairs_per_second=num_pairs / max(seconds, 1e-9),
+        tokens_per_second=0.0,
+        peak_host_bytes=peak_memory_bytes(),
+        peak_device_bytes=scorer.peak_device_bytes(),
+    )
+    return EngineResult(distinct_scores[work.row_of_pair], stats)
 
 
 def _distinct(queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> _Work:

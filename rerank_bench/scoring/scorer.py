@@ -7,7 +7,7 @@ Order, batches, back-off and progress are the engine's (``engine.py``), not the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -135,7 +135,35 @@ class TextEncoder(Described, Protocol):
         """Return (N,) float32 from (Q, H) and (D, H) vectors and (N, 2) indices into them."""
 
 
-AnyScorer = Scorer | TextEncoder
+@runtime_checkable
+class ListScorer(Described, Protocol):
+    """Is handed one query with many documents at a time, as texts, and counts no tokens: a service elsewhere."""
+
+    @property
+    def is_storable(self) -> bool:
+        """Whether the fingerprint says enough of the model to keep its scores for another run."""
+
+    def score_lists(
+        self,
+        queries: Sequence[str],
+        docs: Sequence[str],
+        pairs: NDArray[np.int64],
+        *,
+        pair_name: PairNamer,
+        advance: Callable[[int], None],
+    ) -> NDArray[np.float32]:
+        """Return (N,) float32 for (N, 2) indices into the texts; documents keep their order within a query's list.
+
+        Args:
+            queries: Q texts.
+            docs: D texts.
+            pairs: One query's rows need not stand together.
+            pair_name: What an error calls a row of ``pairs``.
+            advance: Called with the number of pairs done since the last call.
+        """
+
+
+AnyScorer = Scorer | TextEncoder | ListScorer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
