@@ -1,0 +1,161 @@
+"""Items through a model, batch after batch: the order, the budget, and what happens when memory does not suffice.
+
+Items are sorted by token length and cut under a token budget; when a device runs out of memory the budget is halved and
+the rest goes on.  Where a score store keeps a journal, every batch is stored as it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_bench import progress
+from rerank_bench.errors import EnvironmentMissingError, ScoringError
+from rerank_bench.scoring.batching import BatchTooLargeError, iter_batches, order_by_length
+from rerank_bench.scoring.scorer import EncodedItems
+from rerank_bench.scoring.stored_pairs import Batches, StoredPairs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Journal:
+    """Between a runner, which counts the items from 0, and the job, which knows the rows of the whole request."""
+
+    stored: StoredPairs
+
+    @property
+    def counts(self) -> dict[str, Any] | None:
+        """What the interrupted run counted, if there was one."""
+        return self.stored.counts
+
+    def left_batches(self) -> Batches | None:
+        """Return the batches that an interrupted run left."""
+        if self.stored.batches is None:
+            return None
+        return [np.searchsorted(self.stored.rows, batch) for batch in self.stored.batches]
+
+    def plan(self, batches: Batches, counts: dict[str, Any]) -> None:
+        """Keep the batches that are still to come."""
+        self.stored.plan([self.stored.rows[batch] for batch in batches], counts)
+
+    def add(self, indices: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+        """Store one batch."""
+        self.stored.add(self.stored.rows[indices], values)
+
+
+@dataclass(slots=True, eq=False)
+class BatchRunner:
+    """Runs items through a model, batch after batch, and keeps count."""
+
+    items: EncodedItems
+    batch_tokens: int
+    description: str
+    unit: str
+    journal: Journal | None = None
+    counts: dict[str, Any] = field(init=False)
+    """Of the whole job: items, tokens, batches, padding, the budget at the end."""
+    lengths: NDArray[np.int32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lengths = self.items.lengths
+        self.counts = {
+            "num_items": len(self.lengths),
+            "num_truncated": self.items.num_truncated,
+            "num_tokens": int(self.lengths.sum(dtype=np.int64)),
+        }
+
+    def run(
+        self,
+        compute: Callable[[Any], NDArray[np.float32]],
+        *,
+        check: Callable[[NDArray[np.int64], NDArray[np.float32]], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return (N, …) float32: what ``compute`` gives for every item, in the items' order.
+
+        Args:
+            compute: The model, on one batch.
+            check: Called with the indices and values of every batch; raises if it does not like them.
+        """
+        batches = self._first_batches()
+        outputs: NDArray[np.float32] | None = None
+        num_done = 0
+        with progress.track(self.description, total=len(self.lengths), unit=self.unit) as advance:
+            while num_done < len(batches):
+                indices = batches[num_done]
+                try:
+                    values = compute(self.items.batch(indices))
+                except BatchTooLargeError as error:
+                    self._halve(indices, error)
+                    batches = self._cut_again(batches, num_done)
+                    continue
+                check_shape(values, len(indices))
+                if check is not None:
+                    check(indices, values)
+                if outputs is None:
+                    outputs = np.empty((len(self.lengths), *values.shape[1:]), dtype=np.float32)
+                outputs[indices] = values
+                if self.journal is not None:
+                    self.journal.add(indices, values)
+                num_done += 1
+                advance(len(indices))
+        return np.empty(0, dtype=np.float32) if outputs is None else outputs
+
+    def _first_batches(self) -> Batches:
+        """Return the batches that an interrupted run left, or new ones."""
+        left = None if self.journal is None else self.journal.left_batches()
+        if left is None or self.journal is None or self.journal.counts is None:
+            return self._cut(order_by_length(self.lengths), num_batches=0, num_padded_tokens=0)
+        self.counts = self.journal.counts
+        self.batch_tokens = self.counts["batch_tokens"]
+        return left
+
+    def _cut_again(self, batches: Batches, num_done: int) -> Batches:
+        """Return the batches, those that are not done cut under the budget of now."""
+        left = batches[num_done:]
+        again = self._cut(
+            np.concatenate(left),
+            num_batches=self.counts["num_batches"] - len(left),
+            num_padded_tokens=self.counts["num_padded_tokens"] - sum(self._padded_tokens(batch) for batch in left),
+        )
+        return [*batches[:num_done], *again]
+
+    def _cut(self, order: NDArray[np.int64], *, num_batches: int, num_padded_tokens: int) -> Batches:
+        """Return batches of the items in ``order``; what the job counts elsewhere is given."""
+        batches = list(iter_batches(order, self.lengths, self.batch_tokens))
+        self.counts |= {
+            "num_batches": num_batches + len(batches),
+            "num_padded_tokens": num_padded_tokens + sum(self._padded_tokens(batch) for batch in batches),
+            "batch_tokens": self.batch_tokens,
+        }
+        if self.journal is not None:
+            self.journal.plan(batches, self.counts)
+        return batches
+
+    def _padded_tokens(self, indices: NDArray[np.int64]) -> int:
+        return len(indices) * int(self.lengths[indices].max())
+
+    def _halve(self, failed: NDArray[np.int64], error: BatchTooLargeError) -> None:
+        """Halve the budget, from what the failed batch really held, or give up on a single item."""
+        longest = int(self.lengths[failed[0]])
+        if len(failed) == 1:
+            msg = (
+                f"{self.description}: one item of {longest} tokens does not fit the device's memory ({error}); "
+                "pass a lower --max-length, --dtype bfloat16, or --device cpu"
+            )
+            raise EnvironmentMissingError(msg) from error
+        self.batch_tokens = max(1, len(failed) * longest // 2)
+        progress.note(f"{self.description}: out of memory; going on with batches of {self.batch_tokens} tokens")
+
+
+def check_shape(values: NDArray[np.float32], num_items: int) -> None:
+    """Raise unless a model gave one value per item.
+
+    Raises:
+        ScoringError: It did not.
+    """
+    if len(values) != num_items:
+        msg = f"the model returned {len(values)} values for a batch of {num_items}; expected one each"
+        raise ScoringError(msg)

@@ -1,0 +1,318 @@
+"""Scores on disk: one SQLite file per scorer fingerprint, the cache and the resume point in one.
+
+A row is (hash of the query text, hash of the document text) → float32.  A batch is stored whole or not at all.  A job
+keeps the batches that a request was cut into, so that a resumed run replays them.  Nothing here can make a score wrong
+or stop a run: every row carries a checksum, a damaged file is set aside and what can be read of it is taken over, and
+where nothing can be stored the run goes on without, with a note.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from hashlib import blake2b
+from itertools import count, islice, pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_bench import progress
+from rerank_bench.errors import EnvironmentMissingError
+from rerank_bench.storage import file_lock
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 1
+WAIT_SECONDS = 20.0
+"""How long to wait for another process that writes; its transactions take milliseconds."""
+CHECKED_BYTES = 32 * 2**20
+"""A file up to this size is checked whole when it is opened (a tenth of a second)."""
+CHUNK_ROWS = 100_000
+"""Rows held as Python objects at once."""
+HASH_BYTES = 16
+"""By the birthday bound, 10 billion texts share a hash with a probability of 1e-19."""
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE scores (query BLOB, doc BLOB, value INTEGER NOT NULL, PRIMARY KEY (query, doc)) WITHOUT ROWID;
+CREATE TABLE jobs (job BLOB PRIMARY KEY, counts TEXT NOT NULL, rows BLOB, sizes BLOB) WITHOUT ROWID;
+"""
+_INSERT = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?)"
+_DAMAGE_CODES = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""SQLITE_ERROR is a missing table or column: a file that is not ours."""
+
+
+class DamagedStoreError(Exception):
+    """A store's content is not what was written; never seen by users."""
+
+
+def hash_texts(texts: Sequence[str]) -> list[bytes]:
+    """Return the BLAKE2b hash of each text, ``HASH_BYTES`` long."""
+    return [blake2b(text.encode(), digest_size=HASH_BYTES).digest() for text in texts]
+
+
+class ScoreStore:
+    """The scores of one scorer; usable as a context manager.
+
+    Args:
+        path: The SQLite file; its folder is created.
+        fingerprint: The scorer that the file belongs to.
+        name: What notes call the model.
+    """
+
+    def __init__(self, path: Path, fingerprint: str, name: str) -> None:
+        self.path = path
+        self._fingerprint = fingerprint
+        self._name = name
+        self._identity: tuple[int, int] | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._attempt(lambda _connection: None, None, opens=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether scores are stored; False after a failure, which a note told."""
+        return self._connection is not None
+
+    def close(self) -> None:
+        """Close the file; nothing is stored from here on."""
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def look_up(
+        self, queries: Sequence[bytes], docs: Sequence[bytes], pairs: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the (M,) float32 scores of pairs and (M,) whether each is stored; the others are 0.
+
+        Args:
+            queries: Hashes of the query texts.
+            docs: Hashes of the document texts.
+            pairs: (M, 2) int64 indices into both; pairs of one query stand together (each such group is one look-up,
+                so that memory does not grow with the store).
+        """
+        nothing = (np.zeros(len(pairs), dtype=np.float32), np.zeros(len(pairs), dtype=np.bool_))
+        return self._attempt(lambda connection: _look_up(connection, queries, docs, pairs), nothing)
+
+    def insert(
+        self,
+        queries: Sequence[bytes],
+        docs: Sequence[bytes],
+        pairs: NDArray[np.int64],
+        scores: NDArray[np.float32],
+    ) -> None:
+        """Store the (B,) finite float32 scores of (B, 2) pairs, all or none; a stored pair keeps its score."""
+        self._attempt(lambda connection: _write(connection, _INSERT, _pack(queries, docs, pairs, scores)), None)
+
+    def read_job(self, job: bytes) -> tuple[dict[str, Any], list[NDArray[np.int64]] | None] | None:
+        """Return (counts, rows of every batch or ``None`` when it is finished) of a job; ``None`` for an unknown job."""
+        statement = "SELECT counts, rows, sizes FROM jobs WHERE job = ?"
+        found = self._attempt(lambda connection: connection.execute(statement, (job,)).fetchone(), None)
+        if found is None:
+            return None
+        counts, rows, sizes = found
+        if rows is None:
+            return json.loads(counts), None
+        ends = np.cumsum(np.frombuffer(sizes, dtype="<i4"))
+        return json.loads(counts), np.split(np.frombuffer(rows, dtype="<i4").astype(np.int64), ends[:-1])
+
+    def write_job(
+        self,
+        job: bytes,
+        counts: dict[str, Any],
+        batches: Sequence[NDArray[np.int64]] | None = None,
+    ) -> None:
+        """Store a job: its counts, and the rows of every batch while it is not finished."""
+        rows = sizes = None
+        if batches is not None:
+            rows = np.concatenate([np.empty(0, dtype=np.int64), *batches]).astype("<i4").tobytes()
+            sizes = np.asarray([len(batch) for batch in batches], dtype="<i4").tobytes()
+        statement = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)"
+        values = [(job, json.dumps(counts), rows, sizes)]
+        self._attempt(lambda connection: _write(connection, statement, values), None)
+
+    def _attempt(self, action: Callable[[sqlite3.Connection], T], otherwise: T, *, opens: bool = False) -> T:
+        """Return what ``action`` does with the connection; heal a damaged file once, give up on anything else."""
+        if self._connection is None and not opens:
+            return otherwise
+        for is_healed in (False, True):
+            try:
+                if self._connection is None:
+                    self._connection = self._open()
+                return action(self._connection)
+            except (sqlite3.Error, OSError, DamagedStoreError, EnvironmentMissingError) as error:
+                self.close()
+                if is_healed or not _is_damage(error):
+                    progress.note(
+                        f"scores of {self._name} are not stored from here on: {self.path}: {error}; those stored before "
+                        "are kept. Free some space, end other runs, or set RERANK_BENCH_CACHE to another folder"
+                    )
+                    return otherwise
+                try:
+                    self._heal(error)
+                except (sqlite3.Error, OSError, EnvironmentMissingError) as failure:
+                    progress.note(f"scores of {self._name} are not stored: {self.path} is damaged, and {failure}")
+                    return otherwise
+        return otherwise
+
+    def _open(self) -> sqlite3.Connection:
+        with file_lock(self.path):  # changing to WAL mode and creating the tables, for two processes that come at once
+            connection = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None)
+            try:
+                status = self.path.stat()
+                self._identity = (status.st_dev, status.st_ino)
+                # In WAL mode a commit survives the process's death without a sync; only a power cut can lose some.
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                _create(connection, self._fingerprint, self._name)
+                _check(connection, self._fingerprint, is_small=status.st_size <= CHECKED_BYTES)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _heal(self, error: Exception) -> None:
+        """Set the damaged file aside, unless another process did, and take over what can be read of it."""
+        aside = None
+        with file_lock(self.path):
+            status = self.path.stat() if self.path.exists() else None
+            if status is not None and (status.st_dev, status.st_ino) == self._identity:
+                names = (self.path.with_name(f"{self.path.stem}.damaged-{n}.sqlite") for n in count(1))
+                aside = next(path for path in names if not path.exists())
+                for suffix in ("-wal", ""):
+                    part = Path(f"{self.path}{suffix}")
+                    if part.exists():
+                        part.replace(f"{aside}{suffix}")
+                Path(f"{self.path}-shm").unlink(missing_ok=True)
+        self._connection = self._open()
+        if aside is not None:
+            num_saved = _take_over(aside, self._connection, self._fingerprint)
+            progress.note(
+                f"the stored scores of {self._name} are damaged ({error}); the file was set aside as {aside}, "
+                f"{num_saved:,} scores that carry a correct checksum were taken over"
+            )
+
+
+def _is_damage(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    is_short = code == sqlite3.SQLITE_IOERR_SHORT_READ
+    return isinstance(error, DamagedStoreError) or is_short or (code is not None and code & 0xFF in _DAMAGE_CODES)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _write(connection: sqlite3.Connection, statement: str, values: Iterable[Any]) -> None:
+    """Run a statement for every row of values, in one transaction."""
+    with _transaction(connection):
+        connection.executemany(statement, values)
+
+
+def _create(connection: sqlite3.Connection, fingerprint: str, name: str) -> None:
+    """Create the tables in a new file, all or none."""
+    if connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        return
+    meta = {"schema": str(SCHEMA_VERSION), "fingerprint": fingerprint, "name": name}
+    with _transaction(connection):
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            connection.execute(statement)
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+
+
+def _check(connection: sqlite3.Connection, fingerprint: str, *, is_small: bool) -> None:
+    """Raise unless the file is whole, as far as can be said at once, and belongs to the scorer.
+
+    Raises:
+        DamagedStoreError: It is not, or does not.
+    """
+    meta = dict(connection.execute("SELECT name, value FROM meta"))
+    if meta.get("schema") != str(SCHEMA_VERSION) or meta.get("fingerprint") != fingerprint:
+        msg = "it belongs to another scorer or another version"
+        raise DamagedStoreError(msg)
+    if is_small:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise DamagedStoreError(str(verdict).partition("\n")[0])
+
+
+def _pack(
+    queries: Sequence[bytes], docs: Sequence[bytes], pairs: NDArray[np.int64], scores: NDArray[np.float32]
+) -> Iterator[tuple[bytes, bytes, int]]:
+    """Yield table rows: in the value's low half the float's bits (−0.0 survives), in the high half their checksum."""
+    for start in range(0, len(pairs), CHUNK_ROWS):
+        bits = np.ascontiguousarray(scores[start : start + CHUNK_ROWS], dtype="<f4").view("<u4").tolist()
+        for (query, doc), value in zip(pairs[start : start + CHUNK_ROWS].tolist(), bits, strict=True):
+            yield queries[query], docs[doc], _value(queries[query], docs[doc], value)
+
+
+def _value(query: bytes, doc: bytes, bits: int) -> int:
+    checksum = zlib.crc32(query + doc + bits.to_bytes(4, "little"))
+    return (checksum - 2**31) * 2**32 + bits  # SQLite's integers are signed
+
+
+def _look_up(
+    connection: sqlite3.Connection, queries: Sequence[bytes], docs: Sequence[bytes], pairs: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    bits = np.zeros(len(pairs), dtype=np.uint32)
+    is_known = np.zeros(len(pairs), dtype=np.bool_)
+    starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1)).tolist()
+    for start, stop in pairwise([*starts, len(pairs)]):
+        query = queries[pairs[start, 0]]
+        row_by_doc = {docs[doc]: row for row, doc in enumerate(pairs[start:stop, 1].tolist(), start=start)}
+        for doc, value in connection.execute("SELECT doc, value FROM scores WHERE query = ?", (query,)):
+            row = row_by_doc.get(doc)
+            if row is not None:
+                bits[row] = _checked_bits(query, doc, value)
+                is_known[row] = True
+    return bits.view(np.float32), is_known
+
+
+def _checked_bits(query: bytes, doc: bytes, value: object) -> int:
+    bits = value % 2**32 if isinstance(value, int) else None
+    if bits is None or value != _value(query, doc, bits):
+        msg = "a score does not agree with its checksum"
+        raise DamagedStoreError(msg)
+    return bits
+
+
+def _take_over(aside: Path, connection: sqlite3.Connection, fingerprint: str) -> int:
+    """Copy what can be read of a damaged store of the same scorer, from both ends; return how many scores."""
+    before = connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]
+    with suppress(sqlite3.Error), closing(sqlite3.connect(aside)) as damaged:
+        owner = damaged.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()
+        for direction in ("ASC", "DESC") if owner == (fingerprint,) else ():
+            rows = _intact_rows(damaged, direction)
+            while chunk := list(islice(rows, CHUNK_ROWS)):
+                _write(connection, _INSERT, chunk)
+    return int(connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]) - int(before)
+
+
+def _intact_rows(damaged: sqlite3.Connection, direction: str) -> Iterator[tuple[bytes, bytes, int]]:
+    """Yield the rows with a correct checksum, up to the first page that cannot be read."""
+    order = f"ORDER BY query {direction}, doc {direction}"
+    with suppress(sqlite3.Error):
+        for query, doc, value in damaged.execute(f"SELECT query, doc, value FROM scores {order}"):  # noqa: S608  constants
+            with suppress(DamagedStoreError, TypeError):
+                _checked_bits(query, doc, value)
+                yield query, doc, value
