@@ -8,7 +8,7 @@ Order, batches, back-off and progress are the engine's (``engine.py``), not the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rerank_bench.errors import ConfigError, ScoringError, describe_unknown
 from rerank_bench.scoring.batching import check_batch_tokens
 from rerank_bench.scoring.devices import DTYPES, check_device_name
+from rerank_bench.scoring.external_options import ExternalOptions
 from rerank_bench.scoring.specs import ModelSpec, parse_model_spec
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class ScorerConfig:
     """Branch, tag or commit of a hub id."""
     trust_remote_code: bool = False
     """Whether Python code that comes with the checkpoint may run."""
+    external: ExternalOptions = field(default_factory=ExternalOptions)
+    """How a rerank endpoint is spoken to."""
     positive_label: str | None = None
     """Name or index of the label that means relevant; ``None``: read from the names of two labels."""
 
@@ -221,7 +224,7 @@ def load_scorer(spec: str | ModelSpec, *, config: ScorerConfig | None = None, **
     """Return a model that is ready to score texts.
 
     Args:
-        spec: ``demo``, a folder, a hub id, or ``module:callable``; see ``parse_model_spec``.
+        spec: ``demo``, a folder, a hub id, ``module:callable`` or a URL; see ``parse_model_spec``.
         config: How to load and run it; ``None`` for the defaults.
         **options: Fields of ``ScorerConfig`` that replace those of ``config``.
 
@@ -239,6 +242,10 @@ def load_scorer(spec: str | ModelSpec, *, config: ScorerConfig | None = None, **
         from rerank_bench.scoring.callables import CallableScorer
 
         return LoadedScorer(CallableScorer.load(model.value), model, config)
+    if model.kind == "external":
+        from rerank_bench.scoring.external import ExternalScorer
+
+        return LoadedScorer(ExternalScorer.load(model.value, config), model, config)
     from rerank_bench.scoring.checkpoints import find_checkpoint
 
     checkpoint = find_checkpoint(model, config)

@@ -1,4 +1,4 @@
-"""What ``--model`` may say: a baseline, a stored run, anyone's callable, a local folder or a hub id.
+"""What ``--model`` may say: a baseline, a stored run, a rerank endpoint, anyone's callable, a local folder or a hub id.
 
 Parsing reads names and looks whether paths exist; it opens no model, imports no torch and asks no server.
 """
@@ -9,16 +9,18 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from rerank_bench.errors import ConfigError, describe_unknown
 
 BASELINES = ("first-stage", "random", "oracle")
 DEMO = "demo"
 
-SpecKind = Literal["baseline", "run", "demo", "callable", "local", "hub"]
+SpecKind = Literal["baseline", "run", "external", "demo", "callable", "local", "hub"]
 
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _HUB_ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_SECRET = re.compile(r"key|token|secret|passw|sig$|signature|auth|credential", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,8 @@ class ModelSpec:
 
     kind: SpecKind
     value: str
-    """Name of the baseline, path of the run or the folder, ``module:callable``, or the hub id without revision."""
+    """Name of the baseline, path of the run or the folder, URL (with ``#model-name``), ``module:callable``, or the hub
+    id without revision."""
     revision: str | None = None
     """What follows ``@`` in a hub id: branch, tag or commit."""
     text: str
@@ -43,18 +46,18 @@ def parse_model_spec(text: str) -> ModelSpec:
     """Return what a ``--model`` means.
 
     Args:
-        text: ``first-stage``, ``random``, ``oracle``; ``demo``; ``run:FILE``; ``module:callable``; a folder;
-            or a hub id ``owner/name``, if wanted with ``@revision``.
+        text: ``first-stage``, ``random``, ``oracle``; ``demo``; ``run:FILE``; ``http://…`` or ``https://…``, if wanted
+            with ``#model-name``; ``module:callable``; a folder; or a hub id ``owner/name``, if wanted with ``@revision``.
 
     Raises:
         ConfigError: It is none of these, or names a path that does not exist.
     """
-    if text in BASELINES:
-        return ModelSpec(kind="baseline", value=text, text=text)
-    if text == DEMO:
-        return ModelSpec(kind="demo", value=text, text=text)
+    if text == DEMO or text in BASELINES:
+        return ModelSpec(kind="demo" if text == DEMO else "baseline", value=text, text=text)
     if text.startswith("run:"):
         return _parse_run(text)
+    if text.startswith(("external:", "http://", "https://")):
+        return _parse_external(text)
     path = Path(text).expanduser()
     if text.strip() and path.is_dir():
         return ModelSpec(kind="local", value=str(path), text=text)
@@ -70,7 +73,7 @@ def parse_model_spec(text: str) -> ModelSpec:
     if hub_id:
         return ModelSpec(kind="hub", value=hub_id["repository"], revision=hub_id["revision"], text=text)
     unknown = describe_unknown("model", [text], [*BASELINES, DEMO])
-    msg = f"{unknown}; a model is also a folder, a hub id 'owner/name', 'run:FILE' or 'module:callable'"
+    msg = f"{unknown}; a model is also a folder, a hub id 'owner/name', 'run:FILE', 'http://…' or 'module:callable'"
     raise ConfigError(msg)
 
 
@@ -81,6 +84,35 @@ def _parse_run(text: str) -> ModelSpec:
         msg = f"model {text!r}: {found}; expected 'run:FILE' with a TREC run, plain or gzip"
         raise ConfigError(msg)
     return ModelSpec(kind="run", value=str(path), text=text)
+
+
+def _parse_external(text: str) -> ModelSpec:
+    """Return the spec of a rerank endpoint.
+
+    The address stands in results and in errors, so nothing secret may be part of it, and none of it is shown here
+    before that is known.
+
+    Raises:
+        ConfigError: It is no HTTP address, or holds a password or a key.
+    """
+    address = text.removeprefix("external:")
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or any(letter.isspace() for letter in address):
+        msg = "a rerank endpoint is 'http://HOST:PORT/PATH' or 'https://…', if wanted with '#model-name'; found another form"
+        raise ConfigError(msg)
+    secret = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(name)]
+    if "@" in parts.netloc or secret:
+        what = f"a parameter {secret[0]!r}" if secret else "a user name or password"
+        msg = (
+            f"the address of the rerank endpoint at {parts.hostname} holds {what}, and addresses are written into "
+            "results; put the key into the environment variable RERANK_BENCH_API_KEY, it is sent as a Bearer token"
+        )
+        raise ConfigError(msg)
+    return ModelSpec(kind="external", value=address, text=text)
 
 
 def _is_path_like(text: str) -> bool:

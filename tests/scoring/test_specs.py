@@ -22,6 +22,9 @@ from rerank_bench.scoring.specs import ModelSpec, parse_model_spec
         ("cross-encoder/ms-marco-MiniLM-L6-v2", "hub", "cross-encoder/ms-marco-MiniLM-L6-v2", None),
         ("BAAI/bge-reranker-v2-m3@main", "hub", "BAAI/bge-reranker-v2-m3", "main"),
         ("a/b@refs/pr/4", "hub", "a/b", "refs/pr/4"),
+        ("http://127.0.0.1:8000/rerank", "external", "http://127.0.0.1:8000/rerank", None),
+        ("https://api.example/v2/rerank#owner/m", "external", "https://api.example/v2/rerank#owner/m", None),
+        ("external:http://[::1]:80/rerank?api-version=2", "external", "http://[::1]:80/rerank?api-version=2", None),
     ],
 )
 def test_a_spec_says_what_is_meant(text: str, kind: str, value: str, revision: str | None) -> None:
@@ -71,6 +74,39 @@ def test_an_unknown_name_gets_the_nearest(text: str, near: str) -> None:
 def test_what_has_no_form_is_unknown(text: str) -> None:
     with pytest.raises(ConfigError, match="unknown model"):
         parse_model_spec(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "external:",
+        "external:ftp://host/rerank",
+        "http://",
+        "http:///rerank",
+        "https://host:abc/",
+        "http://ho st/",
+        "http://[::1",
+    ],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"a rerank endpoint is 'http://HOST:PORT/PATH' or 'https://…'"):
+        parse_model_spec(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("https://me:hidden@host/rerank", "a user name or password"),
+        ("https://hidden@host/rerank", "a user name or password"),
+        ("https://host/rerank?api_key=hidden", "a parameter 'api_key'"),
+        ("https://host/rerank?v=1&access_token=hidden#m", "a parameter 'access_token'"),
+        ("https://host/rerank?sig=hidden", "a parameter 'sig'"),
+    ],
+)
+def test_a_secret_in_an_address_is_refused_and_not_shown(text: str, what: str) -> None:
+    with pytest.raises(ConfigError, match=rf"at host holds {what}.*variable RERANK_BENCH_API_KEY") as caught:
+        parse_model_spec(text)
+    assert "hidden" not in str(caught.value)
 
 
 def test_parsing_a_spec_loads_no_torch() -> None:
