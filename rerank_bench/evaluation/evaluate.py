@@ -14,7 +14,7 @@ from rerank_bench.evaluation.measures import (
     measure_param,
     parse_measures,
 )
-from rerank_bench.evaluation.significance import DEFAULT_SEED, RESAMPLES, Floats
+from rerank_bench.evaluation.significance import DEFAULT_SEED, RESAMPLES, Floats, mean
 from rerank_bench.evaluation.summaries import summarise_columns
 from rerank_bench.evaluation.ties import report_ties
 from rerank_bench.evaluation.views import (
@@ -141,7 +141,7 @@ def _ceilings(inputs: ViewInputs, names: Sequence[str]) -> dict[str, float | Non
     values = evaluate_run(inputs.first_stage_qrels, ideal, names)
     return {
         # A measure with gains of its own need not prefer the higher grade, so this order need not be its best.
-        name: None if measure_param(name, "gains") else float(np.mean(list(values[name].values())))
+        name: None if measure_param(name, "gains") else mean(values[name].values())
         for name in names
     }
 
@@ -210,10 +210,14 @@ def _columns(evaluation: Evaluation) -> list[tuple[View, str]]:
 
 
 def _stack_columns(columns: Iterable[PairsByQuery]) -> Floats:
-    """Return (n, M, 2) float64: n queries, M columns, values before and after reranking."""
-    return np.stack([list(pairs.values()) for pairs in columns], axis=1)
+    """Return (n, M, 2) float64: n queries in the order of their ids, M columns, values before and after reranking.
+
+    Resamples are drawn by position: in the order of a file's lines, data of the same fingerprints would get other
+    intervals and p-values.
+    """
+    return np.stack([[pairs[query_id] for query_id in sorted(pairs)] for pairs in columns], axis=1)
 
 
 def _mean_ceiling(ceilings: Sequence[float | None]) -> float | None:
     known = [ceiling for ceiling in ceilings if ceiling is not None]
-    return float(np.mean(known)) if len(known) == len(ceilings) else None
+    return mean(known) if len(known) == len(ceilings) else None

@@ -9,7 +9,7 @@ not about the mean (Urbano, Lima and Hanjalic, 2019, https://doi.org/10.1145/333
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -37,9 +37,19 @@ TIE = 1e-12
 """Values nearer than this are equal: sums of the same numbers differ by rounding, and differ between BLAS builds."""
 
 
+def mean(values: Collection[float]) -> float:
+    """Return the mean of at least one number, from the correctly rounded sum.
+
+    numpy's sum depends on the order of the numbers and on how the array lies in memory, so that a run at its ceiling
+    could be above it by the last digit, and one run have two means.
+    """
+    return math.fsum(values) / len(values)
+
+
 def mean_of_means(strata: Strata) -> Floats:
     """Return (M,): the mean over data sets of the mean over queries."""
-    return np.asarray(np.mean([values.mean(axis=0) for values in strata], axis=0))
+    num_columns = strata[0].shape[1]
+    return np.array([mean([mean(values[:, column].tolist()) for values in strata]) for column in range(num_columns)])
 
 
 def standard_error(strata: Strata) -> Floats:

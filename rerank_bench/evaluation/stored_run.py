@@ -11,7 +11,7 @@ import numpy as np
 from rerank_bench.errors import DataError
 from rerank_bench.evaluation.evaluate import select_queries
 from rerank_bench.evaluation.measures import STANDARD_MEASURES, evaluate_run, parse_measures
-from rerank_bench.evaluation.significance import DEFAULT_SEED, RESAMPLES, bca_intervals
+from rerank_bench.evaluation.significance import DEFAULT_SEED, RESAMPLES, bca_intervals, mean
 from rerank_bench.evaluation.summaries import interval_of, ties_to_json
 from rerank_bench.evaluation.ties import report_ties
 from rerank_bench.records import EMPTY_DOCS, Qrels, Run, TieReport
@@ -68,12 +68,13 @@ def evaluate_stored_run(
     missing = _missing_queries(run, evaluated, allow_missing_queries=allow_missing_queries)
     judged_run = {query_id: run.get(query_id, EMPTY_DOCS) for query_id in evaluated}
     values = evaluate_run(qrels, judged_run, names)
-    matrix = np.array([list(values[name].values()) for name in names]).T  # (n, M)
+    # In the order of the ids, as resamples are drawn by position.
+    matrix = np.array([[values[name][query_id] for query_id in sorted(evaluated)] for name in names]).T  # (n, M)
     intervals = bca_intervals([matrix], rng=np.random.default_rng(seed), resamples=resamples)
     return StoredRunEvaluation(
         measures={
             name: MeanSummary(
-                mean=float(matrix[:, column].mean()),
+                mean=mean(values[name].values()),
                 ci=None if intervals is None else interval_of(intervals[column]),
                 sd=float(matrix[:, column].std(ddof=1)) if len(matrix) > 1 else None,
             )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from rerank_bench.evaluation.measures import evaluate_run
+from rerank_bench.evaluation.significance import mean
 from rerank_bench.records import Qrels, Run, ScoredDocs, TieReport
 
 
@@ -34,7 +35,7 @@ def report_ties(run: Run, qrels: Qrels, *, cutoff: int = 10) -> TieReport:
         arranged = {
             query_id: _arrange_ties(docs, qrels.get(query_id, {}), is_best=is_best) for query_id, docs in run.items()
         }
-        bounds.append(float(np.mean(list(evaluate_run(qrels, arranged, [name])[name].values()))) if run else 0.0)
+        bounds.append(mean(evaluate_run(qrels, arranged, [name])[name].values()) if run else 0.0)
     return TieReport(
         cutoff=cutoff,
         share_crossing=crossing / max(len(run), 1),

@@ -81,28 +81,30 @@ def test_values_lie_between_zero_and_their_ceiling(seed: int, skill: float) -> N
             assert all(0.0 <= value <= 1.0 + 1e-12 for pair in pairs.values() for value in pair)
     for name, summary in evaluation.views["end_to_end"].measures.items():
         assert summary.ceiling is not None
-        assert max(summary.first_stage, summary.reranked) <= summary.ceiling + 1e-12, name
+        assert max(summary.first_stage, summary.reranked) <= summary.ceiling, name
         if summary.headroom_used is not None:
-            assert summary.headroom_used <= 1.0 + 1e-9, name
+            assert summary.headroom_used <= 1.0, name
 
 
-def test_the_oracle_reaches_the_ceiling_of_every_measure() -> None:
-    candidates, qrels = random_collection(np.random.default_rng(1), num_queries=20, num_docs=40, depth=25)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_the_oracle_reaches_the_ceiling_of_every_measure(seed: int) -> None:
+    candidates, qrels = random_collection(np.random.default_rng(seed), num_queries=37, num_docs=40, depth=25)
     scores = {
         q: np.array([qrels[q].get(d, -1) for d in docs], np.float32)
         for q, docs in build_pool(candidates, qrels).items()
     }
     evaluation = evaluate(candidates, qrels, scores)
     for name, summary in evaluation.views["end_to_end"].measures.items():
-        assert summary.reranked == pytest.approx(summary.ceiling, abs=1e-12), name
-    assert evaluation.views["end_to_end"].measures["nDCG@10"].headroom_used == pytest.approx(1.0)
+        assert summary.reranked == summary.ceiling, name  # to the last digit: nothing is above its ceiling
+        assert summary.headroom_used in {1.0, None}, name
     assert evaluation.views["injected"].measures["nDCG@10"].reranked == pytest.approx(1.0)
 
 
 def test_there_is_no_headroom_when_depth_bounds_the_measure() -> None:
     """R@100 of 30 candidates cannot change; its share of headroom is not 0 / 0."""
     summary = random_evaluation(2).views["end_to_end"].measures["R@100"]
-    assert summary.ceiling == pytest.approx(summary.first_stage)
+    assert summary.ceiling == summary.first_stage
     assert summary.headroom_used is None
 
 
@@ -286,6 +288,23 @@ def test_a_suite_does_not_depend_on_the_order_of_its_data_sets() -> None:
     assert evaluate_suite({"a": first, "b": second}, resamples=99) == evaluate_suite(
         {"b": second, "a": first}, resamples=99
     )
+
+
+def test_the_order_of_a_files_lines_moves_no_digit() -> None:
+    """Intervals, p-values and means too: a data set's fingerprints do not know that order."""
+    rng = np.random.default_rng(5)
+    candidates, qrels = random_collection(rng, num_queries=30, num_docs=40, depth=25)
+    scores = distinct_scores(candidates, qrels, rng)
+    turned = evaluate_reranker(
+        query_ids=list(candidates.by_query)[::-1],
+        qrels={query_id: qrels[query_id] for query_id in reversed(qrels)},
+        candidates=candidates,
+        scores=scores,
+        resamples=50,
+    )
+    evaluation = evaluate(candidates, qrels, scores)
+    assert turned == evaluation
+    assert evaluate_suite({"a": turned}, resamples=50) == evaluate_suite({"a": evaluation}, resamples=50)
 
 
 def test_a_suite_with_a_data_set_of_one_query_has_no_interval() -> None:

@@ -40,6 +40,16 @@ def test_published_values_of_trec_dl_2019(shared_data: Path, file: str, ndcg_at_
     assert evaluation.measures["nDCG@10"].sd == pytest.approx(values.std(ddof=1))
 
 
+def test_the_order_of_a_files_lines_moves_no_digit(shared_data: Path) -> None:
+    folder = shared_data / "trec_dl_2019"
+    qrels, run = read_qrels(folder / "qrels.dl19-passage.txt"), read_run(folder / "BM25.2019.res.gz")
+    turned = {query_id: qrels[query_id] for query_id in reversed(qrels)}
+    names = ["nDCG@10", "AP"]
+    assert evaluate_stored_run(run, turned, names, resamples=100) == evaluate_stored_run(
+        run, qrels, names, resamples=100
+    )
+
+
 def test_a_missing_query_is_an_error() -> None:
     with pytest.raises(DataError, match=r"lacks 1 of 3 judged queries \(first: '3'\).*pass --allow-missing-queries"):
         evaluate_stored_run(RUN, QRELS)
