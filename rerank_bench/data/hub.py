@@ -127,7 +127,7 @@ def _read_qrels(snapshot: Snapshot, spec: Mapping[str, str]) -> dict[str, dict[s
     grades = table.column(spec["grade"]).to_pylist() if has_grades else [1] * len(query_ids)
     qrels: dict[str, dict[str, int]] = {}
     for row, (query_id, doc_id, grade) in enumerate(zip(query_ids, doc_ids, grades, strict=True)):
-        if isinstance(grade, bool) or not isinstance(grade, int | float) or grade != int(grade):
+        if not isinstance(grade, int | float) or isinstance(grade, bool) or not float(grade).is_integer():
             msg = f"{where}, row {row}: grade is {grade!r}, expected a whole number"
             raise DataError(msg)
         judged = qrels.setdefault(query_id, {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -352,10 +353,11 @@ def test_grades_and_titles(hub: LoopbackHub) -> None:
     dataset = load_hub_dataset(manifest)
     assert dataset.collection.texts.to_pylist() == ["Titel eins größer", "", "drei"]
     assert dataset.qrels == {"q1": {"d3": 2}, "q2": {"d1": 0, "d3": 1}}
-    halves = data_set_files({**configs, "qrels": {**QRELS, "score": [2, 0.5, 1]}})
-    source = dataclasses.replace(manifest.hub_source, revision=hub.add_repository("org/Tiny", halves))
-    with pytest.raises(DataError, match=r"row 1: grade is 0\.5, expected a whole number"):
-        load_hub_dataset(dataclasses.replace(manifest, source=source))
+    for grade in (0.5, float("nan"), float("inf")):
+        broken = data_set_files({**configs, "qrels": {**QRELS, "score": [2, grade, 1]}})
+        source = dataclasses.replace(manifest.hub_source, revision=hub.add_repository("org/Tiny", broken))
+        with pytest.raises(DataError, match=f"row 1: grade is {re.escape(str(grade))}, expected a whole number"):
+            load_hub_dataset(dataclasses.replace(manifest, source=source))
 
 
 def test_unknown_config_and_split(hub: LoopbackHub) -> None:
