@@ -38,6 +38,8 @@ class Module:
 
     kind: str
     """Last part of the class name: ``Transformer``, ``Pooling``, ``Normalize`` …"""
+    type: str
+    """The class name, dotted: a module of the same last name may be somebody else's."""
     folder: Path
     config: Mapping[str, Any]
     """Its ``config.json``; empty where it has none."""
@@ -184,8 +186,8 @@ def _read_modules(folder: Path) -> tuple[Module, ...]:
 
 def _read_module(folder: Path, entry: Mapping[str, Any]) -> Module:
     own = folder / entry.get("path", "")
-    kind = str(entry["type"]).rpartition(".")[2]
-    return Module(kind=kind, folder=own, config=_read_object(own / "config.json"))
+    name = str(entry["type"])
+    return Module(kind=name.rpartition(".")[2], type=name, folder=own, config=_read_object(own / "config.json"))
 
 
 def _family(name: str, config: Mapping[str, Any], modules: tuple[Module, ...], st_config: Mapping[str, Any]) -> str:
@@ -195,6 +197,8 @@ def _family(name: str, config: Mapping[str, Any], modules: tuple[Module, ...], s
     is_classifier = any(a.endswith("ForSequenceClassification") for a in architectures)
     if is_classifier and kinds in ([], ["Transformer"]):
         return "sequence-classifier"
+    if is_cross_encoder and len(kinds) > 1 and "LogitScore" not in kinds:
+        return "sequence-classifier"  # its head is made of modules
     if "Pooling" in kinds and not is_cross_encoder:
         return "bi-encoder"
     modules_found = f", modules.json says {' → '.join(kinds)}" if kinds else ""
@@ -230,10 +234,17 @@ def fingerprint_files(checkpoint: Checkpoint) -> FileFingerprints:
         path for name in (*TOKENIZER_FILES, *TOKENIZER_SETTINGS) if (path := checkpoint.trunk / name).is_file()
     ]
     return FileFingerprints(
-        weights=_fingerprint(checkpoint, weights),
+        weights=_fingerprint(checkpoint, weights + _head_weights(checkpoint)),
         tokenizer=_fingerprint(checkpoint, tokenizer),
         settings=_fingerprint(checkpoint, list(_settings_files(checkpoint))),
     )
+
+
+def _head_weights(checkpoint: Checkpoint) -> list[Path]:
+    """Return the weights of the modules after the transformer."""
+    names = ("model.safetensors", "pytorch_model.bin")
+    folders = [module.folder for module in checkpoint.modules if module.folder != checkpoint.trunk]
+    return [path for folder in folders for name in names if (path := folder / name).is_file()]
 
 
 def _settings_files(checkpoint: Checkpoint) -> Iterator[Path]:

@@ -324,14 +324,6 @@ def test_a_shorter_length_cuts_as_the_tokenizer_does(classifier: Any, text_pairs
     assert 0.5 < result.stats.truncated_share < 1.0
 
 
-def test_a_default_prompt_is_not_left_out_in_silence(classifier: Any, tmp_path: Path) -> None:
-    folder = copied(classifier("bert"), tmp_path / "prompted")
-    settings = {"model_type": "CrossEncoder", "prompts": {"web": "search: "}, "default_prompt_name": "web"}
-    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
-    with pytest.raises(ConfigError, match=r"asks for the prompt 'web' \('search: '\)"):
-        load_scorer(str(folder), device="cpu")
-
-
 def test_nan_weights_name_the_pair(classifier: Any, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
