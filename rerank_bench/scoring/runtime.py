@@ -21,6 +21,8 @@ from rerank_bench.storage import fingerprint_json
 if TYPE_CHECKING:
     import torch
 
+    from rerank_bench.scoring.packing import PackedModel
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelRuntime:
@@ -32,6 +34,11 @@ class ModelRuntime:
     device: torch.device
     dtype: torch.dtype
     """Of the trunk."""
+    num_parameters: int
+    linear: str = "plain"
+    """``prepacked`` where the processor's own layout of the weights is used."""
+    packed: PackedModel | None = None
+    """How batches run without padding; ``None``: they are padded."""
 
     @classmethod
     def place(
@@ -44,7 +51,9 @@ class ModelRuntime:
         """Return the runtime of a model that ``place`` puts on the device that the configuration asks for."""
         device = resolve_device(config.device)
         dtype = resolve_dtype(config.dtype, device)
-        return cls(checkpoint, fingerprint_files(checkpoint), place(model, device, dtype), device, dtype)
+        num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        placed = place(model, device, dtype)
+        return cls(checkpoint, fingerprint_files(checkpoint), placed, device, dtype, num_parameters)
 
     @property
     def name(self) -> str:
@@ -70,8 +79,19 @@ class ModelRuntime:
         """Return the highest device memory so far, in bytes; ``None`` without an accelerator."""
         return peak_device_bytes(self.device)
 
-    def compute(self, batch: TokenBatch, head: Callable[[Any, torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
+    def compute(
+        self,
+        batch: TokenBatch,
+        head: Callable[[Any, torch.Tensor], torch.Tensor],
+        *,
+        forward: Callable[..., Any] | None = None,
+    ) -> NDArray[np.float32]:
         """Return ``head(outputs, attention_mask)`` for a batch, (B, …) float32.
+
+        Args:
+            batch: The tokens.
+            head: What is made of the model's outputs.
+            forward: Called with the inputs by name in the place of the model, which it calls itself.
 
         Raises:
             BatchTooLargeError: The device's memory did not suffice.
@@ -80,11 +100,14 @@ class ModelRuntime:
 
         try:
             with torch.inference_mode():
+                if self.packed is not None:
+                    values = head(*self.packed.run(batch, self.device))
+                    return np.asarray(values.cpu().numpy(), dtype=np.float32)
                 mask = torch.from_numpy(batch.attention_mask).to(self.device)
                 inputs = {"input_ids": torch.from_numpy(batch.input_ids).to(self.device), "attention_mask": mask}
                 if batch.token_type_ids is not None:
                     inputs["token_type_ids"] = torch.from_numpy(batch.token_type_ids).to(self.device)
-                values = head(self.model(**inputs), mask)
+                values = head((forward or self.model)(**inputs), mask)
                 return np.asarray(values.cpu().numpy(), dtype=np.float32)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
@@ -106,12 +129,16 @@ class ModelRuntime:
             "head_dtype": "float32",
             "attention": self.attention,
             "device": self.device.type,
-            "num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "batches": "padded" if self.packed is None else "packed",
+            "linear": self.linear,
+            "num_parameters": self.num_parameters,
         }
 
     @property
     def attention(self) -> str:
-        """The attention implementation that transformers chose."""
+        """``packed`` for ours, else the implementation that transformers chose."""
+        if self.packed is not None:
+            return "packed"
         return str(getattr(self.model.config, "_attn_implementation", None) or "eager")
 
     def fingerprint(self, template: dict[str, Any], max_length: int) -> str:
@@ -128,6 +155,7 @@ class ModelRuntime:
                 "dtype": str(self.dtype),
                 "device": self.device.type,
                 "attention": self.attention,
+                "linear": self.linear,
             }
         )
 

@@ -1,0 +1,125 @@
+"""Faster ways to run a model, each tried on a few items when the checkpoint is loaded and dropped if a score changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_bench import progress
+from rerank_bench.scoring.packing import PackedModel, PackingError, Reduction, why_not_packed
+from rerank_bench.scoring.prepacked import prepack_linears, restore
+from rerank_bench.scoring.runtime import ModelRuntime
+from rerank_bench.scoring.scorer import EncodedItems
+from rerank_bench.scoring.tokenization import TokenBatch
+
+PROBE_PAIRS = (
+    ["how to stop a program", "list", "time", "a query about the document"],
+    ["text", "a query, a document and a score " * 40, "an end", "text that is read, word by word " * 12],
+    np.stack([np.arange(4), np.arange(4)], axis=1),
+)
+"""Pairs of different length, one longer than a usual attention window, two of nearly no length."""
+
+EXACT_TOLERANCE = 1e-4
+"""Of the scores' scale, in float32: padded and packed differ by about 5e-7."""
+ROUNDED_TOLERANCE = 0.05
+"""Likewise in lower precision, where a score depends on the shapes of a batch in its second or third digit."""
+
+_FORWARD_ERRORS = (PackingError, TypeError, ValueError, RuntimeError, KeyError, AttributeError, IndexError)
+"""What the code of a model raises when it is run in a way that it was not written for."""
+
+
+class _HasRuntime(Protocol):
+    @property
+    def runtime(self) -> ModelRuntime: ...
+
+
+S = TypeVar("S", bound=_HasRuntime)
+
+
+def accelerate(
+    scorer: S, reduction: Reduction | None, compute: Callable[[S, TokenBatch], NDArray[np.float32]], items: EncodedItems
+) -> S:
+    """Return the scorer with a runtime that is as fast as the model allows, and gives the same results.
+
+    Args:
+        scorer: A frozen dataclass with a field ``runtime``.
+        reduction: Which vector of an item is read behind the trunk; ``None`` if it is not one.
+        compute: Runs a batch with a scorer: (B, …) float32.
+        items: What is tried: a few items of different length.
+    """
+    batch: TokenBatch = items.batch(np.arange(len(items.lengths)))
+    expected = compute(scorer, batch)
+    scorer = _with_prepacked_linears(scorer, compute, batch, expected)
+    runtime = scorer.runtime
+    reason = why_not_packed(runtime.device, runtime.dtype)
+    if reduction is None:
+        reason = reason or "the head reads more than one vector of a pair"
+    elif reason is None:
+        packed, reason = _try_packed(scorer, reduction, compute, batch, expected)
+        if packed is not None:
+            return packed
+    progress.note(f"{runtime.name}: batches are padded ({reason})")
+    return scorer
+
+
+def _with_prepacked_linears(
+    scorer: S, compute: Callable[[S, TokenBatch], NDArray[np.float32]], batch: TokenBatch, expected: NDArray[np.float32]
+) -> S:
+    model = scorer.runtime.model
+    replaced = prepack_linears(getattr(model, model.base_model_prefix or " ", model))
+    if not replaced:
+        return scorer
+    if _difference(compute(scorer, batch), expected, scorer.runtime) is not None:
+        restore(replaced)
+        return scorer
+    return _with_runtime(scorer, replace(scorer.runtime, linear="prepacked"))
+
+
+def _try_packed(
+    scorer: S,
+    reduction: Reduction,
+    compute: Callable[[S, TokenBatch], NDArray[np.float32]],
+    batch: TokenBatch,
+    expected: NDArray[np.float32],
+) -> tuple[S | None, str]:
+    """Return (the packed scorer or ``None``, why not)."""
+    runtime = scorer.runtime
+    try:
+        packed_model = PackedModel.install(runtime.model, reduction)
+    except _FORWARD_ERRORS as error:
+        return None, _first_line(error)
+    packed = _with_runtime(scorer, replace(runtime, packed=packed_model))
+    try:
+        found = compute(packed, batch)
+    except _FORWARD_ERRORS as error:
+        packed_model.remove()
+        return None, _first_line(error)
+    difference = _difference(found, expected, runtime)
+    if difference is not None:
+        packed_model.remove()
+        return None, f"without padding a score would change by {difference:.2g}"
+    return packed, ""
+
+
+def _difference(found: NDArray[np.float32], expected: NDArray[np.float32], runtime: ModelRuntime) -> float | None:
+    """Return the largest difference if it is too large."""
+    if found.shape != expected.shape:
+        return float("inf")
+    if not np.isfinite(expected).all():
+        return None if np.array_equal(np.isfinite(found), np.isfinite(expected)) else float("inf")
+    tolerance = EXACT_TOLERANCE if runtime.is_float32 else ROUNDED_TOLERANCE
+    worst = float(np.abs(found - expected).max(initial=0.0))
+    scale = max(1e-3, float(np.abs(expected).max(initial=0.0)))
+    return None if worst <= tolerance * scale else worst
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _with_runtime(scorer: S, runtime: ModelRuntime) -> S:
+    return cast("S", replace(cast("Any", scorer), runtime=runtime))
