@@ -77,7 +77,7 @@ def atomic_writer(path: str | Path) -> Iterator[IO[str]]:
     except OSError as error:
         if error.errno in _UNWRITABLE:
             reason = error.strerror or str(error)
-            msg = f"{path}: cannot be written ({reason}); free some space or choose another folder. Nothing was changed"
+            msg = f"{path}: cannot be written ({reason}); free some space or choose another folder. It is as it was before"
             raise EnvironmentMissingError(msg) from error
         raise
     finally:
@@ -96,6 +96,21 @@ def _default_mode() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def remove_file(path: str | Path) -> None:
+    """Remove a file; one that is not there is no error.
+
+    Raises:
+        EnvironmentMissingError: The folder is read-only, or the path leads through a file.
+    """
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            msg = f"{path}: cannot be removed ({error.strerror}); choose another folder"
+            raise EnvironmentMissingError(msg) from error
+        raise
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -67,7 +67,8 @@ def test_the_commands_work_one_after_the_other(invoke: Invoke, shared_qrels: Pat
     assert "word_overlap:score" in board.stdout
     assert (tmp_path / "out" / "README.md").read_text().startswith("# Leaderboard")
     assert invoke("leaderboard", "out/leaderboard.csv", "--check").exit_code == 0
-    (tmp_path / "out" / "README.md").write_text("edited by hand")
+    with (tmp_path / "out" / "README.md").open("a") as page:
+        page.write("edited by hand")
     checked = invoke("leaderboard", "out/leaderboard.csv", "--check")
     assert checked.exit_code == 2
     assert "is not what out/leaderboard.csv renders to" in checked.stderr
@@ -171,9 +172,26 @@ def test_a_leaderboard_with_another_header_is_refused_and_kept(invoke: Invoke, t
 def test_ctrl_c_says_how_to_go_on(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("run", "-m", "word_overlap:interrupt", "-d", TINY)
     assert result.exit_code == 130
-    assert "interrupted: no file is half-written. Run the same command again" in result.stderr
+    assert "interrupted: no file is half-written. Run the command again without the models" in result.stderr
     assert not list(tmp_path.rglob("result.json"))
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
+@pytest.mark.parametrize("arguments", [["datasets", "list"], ["datasets", "show", "pydocs", "--json"]], ids=" ".join)
+def test_a_full_disk_behind_stdout_is_no_defect(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "rerank_bench", *arguments]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 3
+    assert "No space left on device; free some space" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_limited_table_says_so_beside_its_values(invoke: Invoke) -> None:
+    shown = invoke("run", "-m", "oracle", "-d", TINY, "--limit", 2, "--quiet")
+    assert "not all queries: compares with nothing" in " ".join(shown.stdout.split())
+    assert shown.stderr == ""
 
 
 def test_a_defect_shows_its_traceback_and_exit_code_70(invoke: Invoke) -> None:

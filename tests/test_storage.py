@@ -21,6 +21,7 @@ from rerank_bench.storage import (
     fingerprint_json,
     read_json,
     read_lines,
+    remove_file,
     write_json,
     write_text,
 )
@@ -64,6 +65,15 @@ def test_a_path_below_a_file_is_said(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "x")
     with pytest.raises(EnvironmentMissingError, match="cannot be written"):
         write_text(tmp_path / "file" / "below", "x")
+
+
+def test_a_removed_file_is_gone_and_what_prevents_it_is_said(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "x")
+    with pytest.raises(EnvironmentMissingError, match="cannot be removed"):
+        remove_file(tmp_path / "file" / "below")
+    remove_file(tmp_path / "file")
+    remove_file(tmp_path / "file")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")

@@ -7,6 +7,7 @@ last over a second.  Rich honours NO_COLOR by itself.
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 import traceback
 from collections.abc import Iterator
@@ -16,11 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from rerank_bench.errors import RerankBenchError
+from rerank_bench.errors import EnvironmentMissingError, RerankBenchError
 from rerank_bench.progress import Advance, use_reporter
 
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Met where a library writes, or stdout leads to a file; our own files say it themselves (``storage``)."""
 SHOW_AFTER_SECONDS = 1.0
 
 
@@ -110,10 +113,20 @@ def command(*, quiet: bool = False, resume_hint: str | None = None) -> Iterator[
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except (typer.Exit, typer.Abort, BrokenPipeError):
         raise
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise _defect(error) from error
+        _print_error(f"{error}; free some space, or write elsewhere")
+        raise typer.Exit(EnvironmentMissingError.exit_code) from error
     except Exception as error:
-        traceback.print_exc()
-        _print_error("this is a defect of rerank-bench; please report it with the lines above and the command line")
-        raise typer.Exit(EXIT_DEFECT) from error
+        raise _defect(error) from error
+
+
+def _defect(error: Exception) -> typer.Exit:
+    """Print what is not the user's fault, and return the exit that says so."""
+    traceback.print_exception(error)
+    _print_error("this is a defect of rerank-bench; please report it with the lines above and the command line")
+    return typer.Exit(EXIT_DEFECT)
 
 
 def _print_error(message: str) -> None:

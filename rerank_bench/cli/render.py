@@ -35,7 +35,9 @@ def render_report(console: Console, report: RunReport) -> None:
     console.print(render_terminal(frame_from_rows(rows), view=report.view, width=console.width))
     console.print()
     places: list[tuple[str, object]] = [("results", f"{report.folder}/")]
-    if report.leaderboard is not None:
+    if report.leaderboard is None:
+        places.append(("--limit", "not all queries: compares with nothing, and stays out of the leaderboard"))
+    else:
         places.append(("leaderboard", report.leaderboard))
     places += [("picture", path) for path in report.plots if path.suffix == ".png"]
     _print_places(console, places)

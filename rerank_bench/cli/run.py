@@ -10,7 +10,10 @@ import typer
 from rerank_bench.cli import options
 from rerank_bench.cli.console import command, print_json, stdout_console
 
-RESUME_HINT = "Run the same command again to go on; finished models and candidate lists are kept."
+RESUME_HINT = (
+    "Run the command again without the models that are finished: they stand in their folders and in the leaderboard; "
+    "candidate lists are reused."
+)
 
 
 def run(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_bench.data.datasets import load_dataset
+from rerank_bench.data.fingerprints import with_fingerprints
 from rerank_bench.data.suites import resolve_datasets
 from rerank_bench.errors import ConfigError
 from rerank_bench.evaluation.measures import STANDARD_MEASURES
@@ -62,9 +63,10 @@ def prepare_dataset(name: str, request: Request) -> PreparedDataset:
 
 
 def _first_queries(dataset: Dataset, limit: int) -> Dataset:
+    """Return the data set with its first queries only, and with the fingerprints of those."""
     queries = dict(list(dataset.queries.items())[:limit])
     qrels = {query_id: judged for query_id, judged in dataset.qrels.items() if query_id in queries}
-    return replace(dataset, queries=queries, qrels=qrels)
+    return with_fingerprints(replace(dataset, queries=queries, qrels=qrels))
 
 
 def build_candidates(dataset: Dataset, *, first_stage: str = "bm25", depth: int = DEFAULT_DEPTH) -> CandidateSet:

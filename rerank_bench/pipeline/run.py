@@ -14,6 +14,8 @@ from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
 from rerank_bench.pipeline.results import RunOutcome, run_model
 from rerank_bench.progress import note
 from rerank_bench.records import Qrels, Run, View
+from rerank_bench.reporting.leaderboard import read_rows, update_leaderboard
+from rerank_bench.reporting.rows import rows_from_result
 from rerank_bench.trec_io import read_qrels, read_run
 
 LOCAL_LEADERBOARD = Path("leaderboards/results.csv")
@@ -55,27 +57,38 @@ def run(
 def run_models(config: RunConfig) -> RunReport:
     """Do what ``config`` says; see ``run``."""
     request = resolve_request(config)
+    leaderboard = _find_leaderboard(request)
     prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
-    outcomes = [run_model(model, prepared, request) for model in request.models]
-    return _publish(outcomes, request)
+    outcomes = []
+    for model in request.models:
+        outcome = run_model(model, prepared, request)
+        if leaderboard is not None:  # at once: what fails or is interrupted later takes nothing back
+            update_leaderboard(leaderboard, rows_from_result(outcome.result, run_folder=str(outcome.folder)))
+        outcomes.append(outcome)
+    plots = _draw(outcomes, request) if leaderboard is not None else ()
+    return RunReport(
+        outcomes=outcomes, folder=request.out, leaderboard=leaderboard, plots=plots, view=request.config.view
+    )
 
 
-def _publish(outcomes: Sequence[RunOutcome], request: Request) -> RunReport:
-    """Add the results to the leaderboard and draw them."""
-    from rerank_bench.reporting.leaderboard import frame_from_rows, update_leaderboard
-    from rerank_bench.reporting.plots import write_plots
-    from rerank_bench.reporting.rows import rows_from_result
-
-    view = request.config.view
+def _find_leaderboard(request: Request) -> Path | None:
+    """Return the leaderboard that the results go to, found to be one before any work is done; ``None`` with a limit."""
     if request.config.limit is not None:
         note("--limit: these results compare with nothing, and stay out of the leaderboard")
-        return RunReport(outcomes=outcomes, folder=request.out, leaderboard=None, plots=(), view=view)
+        return None
     local = LOCAL_LEADERBOARD if LOCAL_LEADERBOARD.exists() else request.out / "leaderboard.csv"
     leaderboard = request.config.leaderboard or local
+    if leaderboard.exists():
+        read_rows(leaderboard)
+    return leaderboard
+
+
+def _draw(outcomes: Sequence[RunOutcome], request: Request) -> Sequence[Path]:
+    from rerank_bench.reporting.leaderboard import frame_from_rows
+    from rerank_bench.reporting.plots import write_plots
+
     rows = [row for outcome in outcomes for row in rows_from_result(outcome.result, run_folder=str(outcome.folder))]
-    update_leaderboard(leaderboard, rows)
-    plots = write_plots(frame_from_rows(rows), request.out / "plots", view=view)
-    return RunReport(outcomes=outcomes, folder=request.out, leaderboard=leaderboard, plots=plots, view=view)
+    return write_plots(frame_from_rows(rows), request.out / "plots", view=request.config.view)
 
 
 def evaluate_run(

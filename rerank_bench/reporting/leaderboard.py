@@ -35,6 +35,9 @@ KINDS = ("dataset", "suite")
 DELTA_TOLERANCE = 1e-9
 """How far a row's delta may be from reranked minus first stage: float64 rounding, not a difference of digits."""
 
+_MAX_LISTED = 5
+"""Missing columns that a message names; a file that lacks more is no leaderboard at all."""
+
 RowKey = tuple[str, ...]
 
 
@@ -89,7 +92,9 @@ def _check_header(path: str | Path, header: Sequence[str]) -> None:
     if unknown:
         problems.append(describe_unknown("column", unknown, HEADER))
     if missing:
-        problems.append(f"missing columns: {', '.join(missing)}.")
+        listed = ", ".join(missing[:_MAX_LISTED])
+        others = f" and {len(missing) - _MAX_LISTED} more" if len(missing) > _MAX_LISTED else ""
+        problems.append(f"missing columns: {listed}{others}.")
     if repeated:
         problems.append(f"repeated columns: {', '.join(repeated)}.")
     if problems:

@@ -5,6 +5,7 @@ The same rows give the same bytes; the file is never edited by hand.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ from rerank_bench.reporting.tables import Cell, Column, Entry, Table, build_tabl
 
 if TYPE_CHECKING:
     import pandas as pd
+
+RENDERED_BY = "Rendered from the leaderboard's CSV file by `rerank-bench leaderboard`; do not edit it by hand."
+"""Stands on every page, and tells it from a file of the user's that has its name."""
 
 _FINGERPRINT_DIGITS = 12
 _HEADLINE_VIEWS = ("end_to_end", "injected")
@@ -57,7 +61,7 @@ def render_markdown(
 
 def _introduction() -> str:
     return f"""\
-Rendered from the leaderboard's CSV file by `rerank-bench leaderboard`; do not edit it by hand.
+{RENDERED_BY}
 
 - A cell is the value of the reranked run and, in brackets, its gain over the first stage.
 - **Bold**: the best model of a column.
@@ -117,7 +121,12 @@ def _models(tables: Sequence[Table]) -> str:
 
 
 def _identity(row: Row) -> list[str]:
-    return [_code(row[name][:_FINGERPRINT_DIGITS]) for name in ("revision", "weights_fingerprint")]
+    return [_code(_shorten_hash(row[name])) for name in ("revision", "weights_fingerprint")]
+
+
+def _shorten_hash(text: str) -> str:
+    """Return the first digits of a commit or a fingerprint; a version or a branch's name stays whole."""
+    return text[:_FINGERPRINT_DIGITS] if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text) else text
 
 
 def _machines(groups: Iterable[Sequence[Row]]) -> str:
@@ -194,7 +203,8 @@ def _gains(tables: Sequence[Table]) -> str:
             num_gains += len(lines)
             parts += [f"{_escape(describe_table(table))}.", _table(header, lines, num_left=2)]
     body = "\n\n".join(parts)
-    return f"<details>\n<summary>{num_gains} gains with their intervals</summary>\n\n{body}\n\n</details>"
+    summary = "1 gain with its interval" if num_gains == 1 else f"{num_gains} gains with their intervals"
+    return f"<details>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
 def _gain_figures(delta: float, interval: tuple[float, float], row: Row) -> list[str]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rerank_bench.errors import DataError
+from rerank_bench.errors import ConfigError, DataError
 from rerank_bench.reporting.leaderboard import read_leaderboard
-from rerank_bench.reporting.markdown import render_markdown
+from rerank_bench.reporting.markdown import RENDERED_BY, render_markdown
 from rerank_bench.reporting.plots import write_plots
 from rerank_bench.storage import write_text
 
@@ -38,13 +38,17 @@ def render_page(csv: Path, *, view: str = "end_to_end", out: Path | None = None)
         out: Folder for the page; ``None``: beside the CSV.
 
     Raises:
+        ConfigError: A ``README.md`` stands there that is no page of a leaderboard; it is left alone.
         DataError: The leaderboard does not exist, holds no row, or has a malformed line.
         EnvironmentMissingError: The folder is read-only or the disk is full.
     """
     frame = read_leaderboard(csv)
     folder = out if out is not None else csv.parent
-    plots = write_plots(frame, folder / PLOTS_FOLDER, view=view)
     page = folder / PAGE_FILE
+    if page.exists() and RENDERED_BY not in page.read_text(encoding="utf-8", errors="replace"):
+        msg = f"{page}: is no page of a leaderboard, and is left alone; choose another folder with --out"
+        raise ConfigError(msg)
+    plots = write_plots(frame, folder / PLOTS_FOLDER, view=view)
     write_text(page, _page_text(frame, view, plots))
     return LeaderboardPage(frame=frame, page=page, plots=plots)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from rerank_bench.reporting.columns import PRIMARY_MEASURE
 from rerank_bench.reporting.tables import build_tables
-from rerank_bench.storage import atomic_writer
+from rerank_bench.storage import atomic_writer, remove_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def write_plots(
             for suffix in ("png", "svg"):
                 path = Path(folder) / f"{name}.{suffix}"
                 if figure is None:
-                    path.unlink(missing_ok=True)
+                    remove_file(path)
                 else:
                     _save(figure, path)
                     written.append(path)

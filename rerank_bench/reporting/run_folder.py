@@ -23,7 +23,7 @@ from typing import Any
 
 from rerank_bench.errors import DataError
 from rerank_bench.records import CandidateSet, Evaluation, Run
-from rerank_bench.storage import atomic_writer, read_json, write_json
+from rerank_bench.storage import atomic_writer, read_json, remove_file, write_json
 from rerank_bench.trec_io import write_run
 
 SCHEMA_VERSION = 1
@@ -55,7 +55,7 @@ def write_run_folder(
     Raises:
         EnvironmentMissingError: The folder is read-only or the disk is full.
     """
-    (folder / RESULT_FILE).unlink(missing_ok=True)
+    remove_file(folder / RESULT_FILE)
     for name, kept in artifacts.items():
         stem = file_stem(name)
         write_run(folder / f"{stem}.candidates.trec.gz", kept.candidates.by_query, run_name="first-stage")

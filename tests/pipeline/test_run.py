@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import shutil
 from pathlib import Path
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 import word_overlap
 
-from rerank_bench.errors import ConfigError, DataError, InvalidScoreError
+from rerank_bench.errors import ConfigError, DataError, EnvironmentMissingError, InvalidScoreError, ParseError
 from rerank_bench.pipeline.candidates import summarise_candidates
 from rerank_bench.pipeline.request import RunConfig
 from rerank_bench.pipeline.run import RunReport, run
+from rerank_bench.progress import Advance, use_reporter
 from rerank_bench.reporting.leaderboard import read_leaderboard
 from rerank_bench.reporting.run_folder import read_result, result_schema
 from rerank_bench.trec_io import read_run
@@ -167,6 +169,47 @@ def test_a_score_that_is_nan_names_query_and_document_and_leaves_no_result(tmp_p
     with pytest.raises(InvalidScoreError, match=r"query 'q-\w+', document 'tides'"):
         run_tiny(tmp_path, "word_overlap:nan_on_tides")
     assert not list(tmp_path.rglob("result.json"))
+
+
+def test_what_fails_later_takes_no_finished_model_off_the_leaderboard(tmp_path: Path) -> None:
+    with pytest.raises(InvalidScoreError):
+        run_tiny(tmp_path, "oracle", "word_overlap:nan_on_tides", "first-stage")
+    assert set(read_leaderboard(tmp_path / "leaderboard.csv")["model"]) == {"oracle"}
+
+
+def test_a_leaderboard_is_checked_before_any_work(tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("model,score\nx,1\n", encoding="utf-8")
+    with pytest.raises(ParseError, match=r"other\.csv, line 1"):
+        run_tiny(tmp_path / "out", "oracle", leaderboard=other)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_limited_run_has_fingerprints_and_candidates_of_its_own(tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    class Notes:
+        note = staticmethod(notes.append)
+
+        @staticmethod
+        def task(description: str, total: int | None, unit: str) -> contextlib.AbstractContextManager[Advance]:
+            del description, total, unit
+            return contextlib.nullcontext(lambda _: None)
+
+    with use_reporter(Notes()):
+        whole = run_tiny(tmp_path / "a", "oracle").outcomes[0].result["datasets"]["tiny"]["fingerprints"]
+        part = run_tiny(tmp_path / "b", "oracle", limit=3).outcomes[0].result["datasets"]["tiny"]["fingerprints"]
+        run_tiny(tmp_path / "c", "oracle")
+    assert part["corpus"] == whole["corpus"]
+    assert all(part[name] != whole[name] for name in ("queries", "qrels", "candidates"))
+    assert not [message for message in notes if "built anew" in message]
+    assert sum("taken from" in message for message in notes) == 1
+
+
+def test_a_file_in_the_place_of_the_results_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(EnvironmentMissingError, match="Not a directory"):
+        run_tiny(tmp_path / "out", "oracle")
 
 
 def test_depth_one_and_a_depth_beyond_the_corpus(tmp_path: Path) -> None:

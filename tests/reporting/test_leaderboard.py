@@ -190,6 +190,13 @@ def test_a_file_that_is_no_leaderboard_is_refused(path: Path, content: bytes, me
         read_leaderboard(path)
 
 
+def test_a_header_of_another_kind_is_not_answered_with_all_columns(path: Path) -> None:
+    path.write_text("model,score\nx,1\n", encoding="utf-8")
+    with pytest.raises(ParseError, match=r"unknown column 'score'.*missing columns: .* and \d+ more\.") as caught:
+        read_leaderboard(path)
+    assert len(str(caught.value)) < 400
+
+
 def test_columns_may_stand_in_another_order(path: Path) -> None:
     rewrite(path, lambda lines: lines.__setitem__(slice(None), [line[::-1] for line in lines]))
     assert path.read_text(encoding="utf-8").startswith("command,run_folder,")

