@@ -22,6 +22,7 @@ from rerank_bench.scoring.loading import load_model, load_tokenizer, lower_trunk
 from rerank_bench.scoring.packing import reduction_of
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
 from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
+from rerank_bench.scoring.st_layout import pooling_modes
 from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary, encode_whole
 
 if TYPE_CHECKING:
@@ -33,15 +34,6 @@ POOLINGS = ("mean", "cls", "lasttoken")
 SIMILARITIES = ("cosine", "dot")
 COMPARE_PAIRS = 65_536
 """Pairs compared at once: their vectors, at 1,024 dimensions, take half a gigabyte."""
-
-_LEGACY_POOLINGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,10 +214,7 @@ def _pooling(name: str, config: Mapping[str, Any] | None) -> Pooling:
     if config is None:
         progress.note(f"{name}: no modules.json names a pooling; the mean over the tokens is used")
         return "mean"
-    modes = config.get("pooling_mode")
-    if modes is None:
-        modes = [mode for key, mode in _LEGACY_POOLINGS.items() if config.get(key)] or ["mean"]
-    modes = [modes] if isinstance(modes, str) else list(modes)
+    modes = pooling_modes(config)
     if len(modes) != 1 or modes[0] not in POOLINGS:
         msg = f"model {name!r}: pooling {' + '.join(modes)} is not supported, only one of {', '.join(POOLINGS)}"
         raise ConfigError(msg)

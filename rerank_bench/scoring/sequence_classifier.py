@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.acceleration import PROBE_PAIRS, accelerate
-from rerank_bench.scoring.checkpoints import Checkpoint
+from rerank_bench.scoring.checkpoints import Checkpoint, Module
 from rerank_bench.scoring.labels import Labels, read_labels
 from rerank_bench.scoring.loading import load_model, load_tokenizer, place_model, resolve_max_length
 from rerank_bench.scoring.packing import head_reduction
 from rerank_bench.scoring.pair_assembly import PairTokenizer
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
 from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
+from rerank_bench.scoring.st_layout import head_modules, query_prompt, saved_activation
 from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class SequenceClassifierScorer:
     runtime: ModelRuntime
     tokenizer: PairTokenizer
     labels: Labels
+    prompt: str = ""
+    """Goes before every query."""
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, config: ScorerConfig) -> SequenceClassifierScorer:
@@ -43,14 +45,15 @@ class SequenceClassifierScorer:
             ConfigError: Labels of which none is known to mean relevant, or a contradiction with the configuration.
             ScoringError: Weights or tokenizer are incomplete.
         """
-        _check_prompts(checkpoint)
+        head = head_modules(checkpoint)
+        prompt = query_prompt(checkpoint)
         tokenizer = load_tokenizer(checkpoint, config)
-        model = load_model(checkpoint, config, "AutoModelForSequenceClassification")
+        model, has_type_ids = _load_classifier(checkpoint, config, head)
         labels = read_labels(checkpoint.name, model.config, config.positive_label)
         max_length = resolve_max_length(checkpoint, config, tokenizer, model)
-        pair_tokenizer = PairTokenizer(tokenizer, max_length, has_type_ids=takes_type_ids(model))
+        pair_tokenizer = PairTokenizer(tokenizer, max_length, has_type_ids=has_type_ids)
         runtime = ModelRuntime.place(checkpoint, config, model, place_model)
-        scorer = cls(runtime, pair_tokenizer, labels)
+        scorer = cls(runtime, pair_tokenizer, labels, prompt)
         check_padding(checkpoint.name, scorer.encode(*_PROBE), scorer.score_batch, is_exact=runtime.is_float32)
         return accelerate(scorer, head_reduction(runtime.model), cls.score_batch, scorer.encode(*PROBE_PAIRS))
 
@@ -69,6 +72,9 @@ class SequenceClassifierScorer:
         return self.runtime.describe() | {
             "max_length": self.tokenizer.max_length,
             "pair_assembly": "whole pairs" if self.tokenizer.template is None else "pieces",
+            "head": self._head(),
+            "query_prompt": self.prompt,
+            "saved_activation": saved_activation(self.runtime.checkpoint),
             "num_labels": len(self.labels.names),
             "labels": list(self.labels.names),
             "positive_label": self.labels.positive,
@@ -80,7 +86,7 @@ class SequenceClassifierScorer:
 
     def encode(self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> EncodedItems:
         """Tokenise pairs given as (N, 2) indices into the texts."""
-        tokens = self.tokenizer.encode(queries, docs, pairs)
+        tokens = self.tokenizer.encode([self.prompt + text for text in queries], docs, pairs)
         check_vocabulary(self.runtime.name, tokens.flats, self.runtime.num_embeddings)
         return tokens
 
@@ -92,7 +98,12 @@ class SequenceClassifierScorer:
         return self.labels.score(outputs.logits)
 
     def _template(self) -> dict[str, Any]:
-        return {"positive_label": self.labels.positive, "pair": "query, document"}
+        return {"positive_label": self.labels.positive, "pair": "query, document", "query_prompt": self.prompt}
+
+    def _head(self) -> str:
+        """Return the modules that make the head, or the class that has it built in."""
+        kinds = [module.kind for module in head_modules(self.runtime.checkpoint)]
+        return " → ".join(kinds) if kinds else f"of {type(self.runtime.model).__name__}"
 
 
 _PROBE = (
@@ -103,17 +114,12 @@ _PROBE = (
 """Two pairs of different length."""
 
 
-def _check_prompts(checkpoint: Checkpoint) -> None:
-    """Raise where the checkpoint wants a prompt before each pair: it would be left out in silence.
+def _load_classifier(checkpoint: Checkpoint, config: ScorerConfig, head: Sequence[Module]) -> tuple[Any, bool]:
+    """Return (the model, whether it takes segment ids): with the head that transformers has, or one of modules."""
+    if not head:
+        model = load_model(checkpoint, config, "AutoModelForSequenceClassification")
+        return model, takes_type_ids(model)
+    from rerank_bench.scoring.st_head import build_classifier
 
-    Raises:
-        ConfigError: ``config_sentence_transformers.json`` names a default prompt that is not empty.
-    """
-    name = checkpoint.st_config.get("default_prompt_name")
-    prompt = (checkpoint.st_config.get("prompts") or {}).get(name)
-    if prompt:
-        msg = (
-            f"model {checkpoint.name!r}: config_sentence_transformers.json asks for the prompt {name!r} ({prompt!r}), "
-            "which the family sequence-classifier does not support"
-        )
-        raise ConfigError(msg)
+    trunk = load_model(checkpoint, config, "AutoModel", unused=("pooler.",))
+    return build_classifier(checkpoint, trunk, head), takes_type_ids(trunk)
