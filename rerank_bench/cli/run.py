@@ -96,6 +96,12 @@ def run(
         ),
     ] = False,
     positive_label: options.PositiveLabel = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache", help="Score every pair afresh and store nothing.", rich_help_panel=options.MODEL_PANEL
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -136,6 +142,7 @@ def run(
             leaderboard=leaderboard,
             split=split,
             limit=limit,
+            use_cache=not no_cache,
             scorer={
                 "family": family,
                 "revision": revision,

@@ -41,6 +41,8 @@ class RunConfig:
     split: str = "test"
     limit: int | None = None
     """Only the first N queries of each data set; the result is stamped as not comparable."""
+    use_cache: bool = True
+    """Whether stored scores are used and new ones stored; without, every pair is scored afresh."""
     scorer: Mapping[str, Any] = field(default_factory=dict)
     """Fields of ``ScorerConfig``."""
 

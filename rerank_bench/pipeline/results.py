@@ -21,7 +21,7 @@ from rerank_bench.provenance import describe_invocation
 from rerank_bench.ranking import rank_docs
 from rerank_bench.records import PROTOCOL_VERSION, Evaluation
 from rerank_bench.reporting.run_folder import SCHEMA_VERSION, DatasetArtifacts, file_stem, write_run_folder
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.lazy_scorer import open_scorer
 from rerank_bench.scoring.specs import ModelSpec
 
 MODEL_FIELDS = (
@@ -57,7 +57,8 @@ def run_model(model: ModelSpec, prepared: Sequence[PreparedDataset], request: Re
         ScoringError: The model cannot be loaded, or its output is wrong.
         EnvironmentMissingError: A device, an extra, the network or disk space is missing.
     """
-    scorer = load_scorer(model, config=request.scorer) if model.scores_texts else None
+    use_store = request.config.use_cache
+    scorer = open_scorer(model, config=request.scorer, use_store=use_store) if model.scores_texts else None
     description: dict[str, Any] = dict.fromkeys(MODEL_FIELDS)
     datasets: dict[str, dict[str, Any]] = {}
     artifacts: dict[str, DatasetArtifacts] = {}
@@ -87,6 +88,7 @@ def run_model(model: ModelSpec, prepared: Sequence[PreparedDataset], request: Re
             "first_stage": request.config.first_stage,
             "view": request.config.view,
             "limit": request.config.limit,
+            "cache": request.config.use_cache,
             "measures": list(request.measures),
         },
         "datasets": datasets,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rerank_bench.pipeline.candidates import PreparedDataset
 from rerank_bench.ranking import scores_from_ranks
 from rerank_bench.scoring.baselines import rank_baseline
-from rerank_bench.scoring.scorer import LoadedScorer
+from rerank_bench.scoring.lazy_scorer import LazyScorer
 from rerank_bench.scoring.specs import ModelSpec
 
 
@@ -37,8 +37,8 @@ def rank_ids(model: ModelSpec, ready: PreparedDataset) -> PoolScores:
     return PoolScores(by_query={**ranked.by_query, **rest}, description=ranked.description, timing={})
 
 
-def score_texts(scorer: LoadedScorer, ready: PreparedDataset) -> PoolScores:
-    """Score every (query, document) pair of the pools; each distinct text is handed over once."""
+def score_texts(scorer: LazyScorer, ready: PreparedDataset) -> PoolScores:
+    """Score every (query, document) pair of the pools; what is stored already is not scored again."""
     dataset = ready.dataset
     query_ids = list(ready.pool)
     doc_ids = list(dict.fromkeys(doc_id for docs in ready.pool.values() for doc_id in docs))

@@ -136,9 +136,19 @@ def _suite_fields(result: Mapping[str, Any], name: str, members: Sequence[str]) 
         "ties_share": _weighted_mean(rows, "ties_share", "num_queries"),
         "truncated_share": _weighted_mean(rows, "truncated_share", "num_pairs"),
         "score_seconds": _rounded(seconds),
-        "pairs_per_second": _rounded(num_pairs / seconds) if seconds else None,
-        "tokens_per_second": _rounded(_weighted_mean(rows, "tokens_per_second", "score_seconds")),
+        "pairs_per_second": _rounded(mean_speed(rows, "pairs_per_second")),
+        "tokens_per_second": _rounded(mean_speed(rows, "tokens_per_second")),
     }
+
+
+def mean_speed(rows: Sequence[Row], column: str) -> float | None:
+    """Return a speed over the seconds of all rows, of those that scored anything.
+
+    ``None`` where one was not timed, or none scored: the scores of a data set may all have been stored before.
+    """
+    if any(row["score_seconds"] is None for row in rows):
+        return None
+    return _weighted_mean([row for row in rows if row[column] is not None], column, "score_seconds")
 
 
 def suite_fingerprints(rows: Sequence[Row]) -> dict[str, str]:

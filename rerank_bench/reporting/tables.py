@@ -15,6 +15,7 @@ from rerank_bench.reporting.columns import FIRST_STAGE_SUFFIX, MEASURE_COLUMNS, 
 from rerank_bench.reporting.comparability import ComparableRows, ModelKey, model_key, split_comparable
 from rerank_bench.reporting.labels import label_models, shorten_datasets
 from rerank_bench.reporting.leaderboard import rows_from_frame
+from rerank_bench.reporting.rows import mean_speed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -264,8 +265,5 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def pairs_per_second(rows: Sequence[Row]) -> float | None:
-    """Return the pairs of all rows over their seconds, ``None`` where one was not timed."""
-    seconds = [row["score_seconds"] for row in rows]
-    if not rows or any(not value for value in seconds):
-        return None
-    return float(sum(row["num_pairs"] for row in rows) / sum(seconds))
+    """Return the pairs that were scored over their seconds, ``None`` where one row was not timed, or none was scored."""
+    return mean_speed(rows, "pairs_per_second")

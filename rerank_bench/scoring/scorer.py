@@ -248,7 +248,22 @@ def load_scorer(spec: str | ModelSpec, *, config: ScorerConfig | None = None, **
         return LoadedScorer(ExternalScorer.load(model.value, config), model, config)
     from rerank_bench.scoring.checkpoints import find_checkpoint
 
-    checkpoint = find_checkpoint(model, config)
+    return load_checkpoint(find_checkpoint(model, config), model, config)
+
+
+def load_checkpoint(checkpoint: Checkpoint, model: ModelSpec, config: ScorerConfig) -> LoadedScorer:
+    """Return the model of a checkpoint that was found.
+
+    Args:
+        checkpoint: As ``find_checkpoint`` returns it.
+        model: What the user wrote.
+        config: How to load and run it.
+
+    Raises:
+        ConfigError: An option does not go with the checkpoint.
+        ScoringError: The checkpoint cannot be scored with.
+        EnvironmentMissingError: A device or an extra is absent.
+    """
     return LoadedScorer(_family_class(checkpoint).load(checkpoint, config), model, config)
 
 

@@ -1,0 +1,152 @@
+"""A model that is loaded only if a pair is to be scored, in front of the store of its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_bench.errors import ConfigError
+from rerank_bench.scoring.checkpoints import find_checkpoint
+from rerank_bench.scoring.engine import EngineResult, PairNamer, score_stored
+from rerank_bench.scoring.model_memo import ModelMemo, ModelRequest, request_model, scores_folder, store_key
+from rerank_bench.scoring.score_store import ScoreStore
+from rerank_bench.scoring.scorer import LoadedScorer, ScorerConfig, load_checkpoint, load_scorer
+from rerank_bench.scoring.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from rerank_bench.scoring.scorer import Scorer, TextEncoder
+
+STORED_KINDS = {"demo", "hub", "local"}
+"""Kinds of models whose scores are stored: files decide them.  What a Python function imports, or a server runs, may
+change behind an unchanged name."""
+
+
+class _OtherScorerError(Exception):
+    """The model turned out to be another one than the memo says."""
+
+
+class LazyScorer:
+    """A model, perhaps not loaded yet.
+
+    Args:
+        spec: What the user wrote.
+        config: How it is loaded and run.
+        request: What finds the memo and the store; ``None``: every pair is scored, nothing is stored.
+    """
+
+    def __init__(self, spec: ModelSpec, config: ScorerConfig, request: ModelRequest | None) -> None:
+        self._spec = spec
+        self._config = config
+        self._request = request
+        self._memo = None if request is None else request.read()
+        self._loaded: LoadedScorer | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model is in memory."""
+        return self._loaded is not None
+
+    @property
+    def loaded(self) -> LoadedScorer:
+        """The model; loaded by the first access.
+
+        Raises:
+            RerankBenchError: What ``load_scorer`` raises.
+        """
+        if self._loaded is None:
+            request = self._request
+            self._loaded = (
+                load_scorer(self._spec, config=self._config)
+                if request is None
+                else load_checkpoint(request.checkpoint, self._spec, self._config)
+            )
+        return self._loaded
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, hex, of all that decides a score; from the memo where there is one."""
+        if self._loaded is None and self._memo is not None:
+            return self._memo.fingerprint
+        return self.loaded.fingerprint
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result records of the model, JSON-able: the same whether it was loaded or not."""
+        if self._loaded is not None or self._memo is None or self._request is None:
+            return self.loaded.describe()
+        checkpoint = self._request.checkpoint
+        own = {"name": checkpoint.name, "family": checkpoint.family, "revision": checkpoint.revision}
+        return {
+            "spec": self._spec.text,
+            **(self._memo.description | own),
+            "fingerprint": self._memo.fingerprint,
+        }
+
+    def score_indexed(
+        self,
+        queries: Sequence[str],
+        docs: Sequence[str],
+        pairs: NDArray[np.int64],
+        *,
+        pair_name: PairNamer | None = None,
+        description: str = "score",
+    ) -> EngineResult:
+        """Score pairs given as indices into texts, those that are stored without the model; see ``engine``."""
+        if self._request is None:
+            return self.loaded.score_indexed(queries, docs, pairs, pair_name=pair_name, description=description)
+        while True:
+            fingerprint = self.fingerprint
+            key = store_key(fingerprint)
+            try:
+                with ScoreStore(scores_folder() / f"{key[:32]}.sqlite", key, self._request.checkpoint.name) as store:
+                    outcome = score_stored(
+                        lambda expected=fingerprint: self._load_as(expected),  # type: ignore[misc]  # bound per turn
+                        store,
+                        queries,
+                        docs,
+                        pairs,
+                        batch_tokens=self._config.batch_tokens,
+                        pair_name=pair_name,
+                        description=description,
+                    )
+            except _OtherScorerError:  # it is loaded now, so its own fingerprint counts from here on
+                continue
+            self._remember(self._request)
+            return outcome
+
+    def _load_as(self, fingerprint: str) -> Scorer | TextEncoder:
+        if self.loaded.fingerprint != fingerprint:
+            raise _OtherScorerError
+        return cast("Scorer | TextEncoder", self.loaded.scorer)
+
+    def _remember(self, request: ModelRequest) -> None:
+        """Leave a memo of the model if it was loaded and the memo does not say the same already."""
+        if self._loaded is None:
+            return
+        memo = ModelMemo(fingerprint=self._loaded.fingerprint, description=self._loaded.scorer.describe())
+        if memo != self._memo:
+            request.write(memo)
+            self._memo = memo
+
+
+def open_scorer(model: ModelSpec, *, config: ScorerConfig, use_store: bool = True) -> LazyScorer:
+    """Return a model whose scores are stored, loaded only if one is missing.
+
+    Args:
+        model: Any that reads texts; a callable or an endpoint is scored with afresh, always.
+        config: How to load and run it.
+        use_store: Whether scores are read and stored at all.
+
+    Raises:
+        ConfigError: The spec ranks ids and reads no text.
+        ScoringError: The checkpoint cannot be scored with.
+        EnvironmentMissingError: A device, an extra or the network is absent.
+    """
+    if not model.scores_texts:
+        msg = f"model {model.text!r} ranks documents by id and reads no text; use rank_baseline for it"
+        raise ConfigError(msg)
+    if not use_store or model.kind not in STORED_KINDS:
+        return LazyScorer(model, config, None)
+    return LazyScorer(model, config, request_model(find_checkpoint(model, config), config))
