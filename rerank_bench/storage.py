@@ -30,7 +30,18 @@ LOCK_SECONDS = 60.0
 """How long to wait for another process that holds a file's lock."""
 
 _UNWRITABLE = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOTDIR,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.EBUSY,
+        errno.ENAMETOOLONG,
+    }
 )
 """What the system says of a place that the user can change, not of a defect of ours."""
 

@@ -194,6 +194,15 @@ def test_a_limited_table_says_so_beside_its_values(invoke: Invoke) -> None:
     assert shown.stderr == ""
 
 
+def test_measures_beside_the_standard_set_are_shown(invoke: Invoke, tmp_path: Path) -> None:
+    shown = invoke("run", "-m", "oracle", "-d", TINY, "--measure", "ERR@20", "--view", "injected", "--out", "out")
+    result = json.loads((tmp_path / "out/oracle/result.json").read_text())["datasets"]["tiny"]["views"]["end_to_end"]
+    summary = result["measures"]["ERR@20"]
+    (line,) = [line for line in shown.stdout.splitlines() if "ERR@20" in line]
+    assert f"{summary['reranked']:.4f} ({summary['delta']:+.4f})" in line
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+
+
 def test_a_defect_shows_its_traceback_and_exit_code_70(invoke: Invoke) -> None:
     result = invoke("run", "-m", "word_overlap:crash", "-d", TINY)
     assert result.exit_code == 70

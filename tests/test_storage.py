@@ -61,6 +61,14 @@ def test_a_full_disk_is_said_and_nothing_is_changed(tmp_path: Path, monkeypatch:
     assert path.read_text() == "old"
 
 
+@pytest.mark.parametrize("name", [".", "folder", "x" * 300], ids=["here", "folder", "long"])
+def test_a_name_that_no_file_can_have_is_said(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(EnvironmentMissingError, match="cannot be written"):
+        write_text(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
 def test_a_path_below_a_file_is_said(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "x")
     with pytest.raises(EnvironmentMissingError, match="cannot be written"):

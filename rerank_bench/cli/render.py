@@ -33,6 +33,7 @@ def render_report(console: Console, report: RunReport) -> None:
         for row in rows_from_result(outcome.result, str(outcome.folder), allow_incomparable=True)
     ]
     console.print(render_terminal(frame_from_rows(rows), view=report.view, width=console.width))
+    _print_extra_measures(console, [outcome.result for outcome in report.outcomes])
     console.print()
     places: list[tuple[str, object]] = [("results", f"{report.folder}/")]
     if report.leaderboard is None:
@@ -41,6 +42,30 @@ def render_report(console: Console, report: RunReport) -> None:
         places.append(("leaderboard", report.leaderboard))
     places += [("picture", path) for path in report.plots if path.suffix == ".png"]
     _print_places(console, places)
+
+
+def _print_extra_measures(console: Console, results: Sequence[Mapping[str, Any]]) -> None:
+    """Print what was measured beside the standard set, which the leaderboard has no columns for."""
+    from rerank_bench.evaluation.measures import STANDARD_MEASURES
+    from rerank_bench.reporting.formatting import MISSING, format_delta, format_value
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("measure", "data set", "model"):
+        table.add_column(title, overflow="fold")
+    for title in ("value (gain)", "95% interval"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for result in results:
+        extra = [name for name in result["request"]["measures"] if name not in STANDARD_MEASURES]
+        for dataset, block in result["datasets"].items():
+            for name in extra:
+                summary = block["views"]["end_to_end"]["measures"][name]
+                interval = MISSING if summary["ci"] is None else " ".join(map(format_delta, summary["ci"]))
+                value = f"{format_value(summary['reranked'])} ({format_delta(summary['delta'])})"
+                table.add_row(name, dataset, result["model"]["name"], value, interval)
+    if table.row_count:
+        console.print()
+        console.print("View end_to_end, beside the standard measures", style="bold")
+        console.print(table)
 
 
 def _print_places(console: Console, places: Iterable[tuple[str, object]]) -> None:

@@ -81,13 +81,17 @@ def resolve_request(config: RunConfig) -> Request:
         raise ConfigError(msg)
     parse_first_stage(config.first_stage)
     measures = parse_measures([*STANDARD_MEASURES, *config.extra_measures])
-    label = "+".join([*selection.suites, *(Path(name).name for name in config.datasets)])
-    label = label or "+".join(Path(name).name for name in selection.datasets)
     return Request(
         config=config,
         selection=selection,
         models=models,
         measures=measures,
         scorer=ScorerConfig(**config.scorer),
-        out=config.out or Path("runs") / file_stem(label),
+        out=config.out or Path("runs") / file_stem(_label(config, selection)),
     )
+
+
+def _label(config: RunConfig, selection: Selection) -> str:
+    """Return what the results' folder is called after: the suites, and the data sets that were asked for by name."""
+    names = [Path(name).expanduser().resolve().name for name in config.datasets or selection.datasets]  # "." too
+    return "+".join(dict.fromkeys([*selection.suites, *(names if config.datasets or not selection.suites else ())]))

@@ -66,7 +66,7 @@ COLUMNS: tuple[LeaderboardColumn, ...] = (
     LeaderboardColumn("model", "text", "name of the model or of the baseline", is_required=True),
     LeaderboardColumn("family", "text", "how the model scores; `baseline` for the baselines", is_required=True),
     LeaderboardColumn("revision", "text", "revision of the model on the hub"),
-    LeaderboardColumn("weights_fingerprint", "text", "SHA-256 of the model's weights and tokenizer"),
+    LeaderboardColumn("weights_fingerprint", "text", "SHA-256 of the model's weights and tokenizer, or of a stored run's file"),
     LeaderboardColumn("num_parameters", "integer", "number of the model's parameters"),
     LeaderboardColumn("max_length", "integer", "longest input, in tokens"),
     LeaderboardColumn("dtype", "text", "number type of the model's trunk"),

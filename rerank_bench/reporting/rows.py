@@ -76,6 +76,8 @@ def _shared_fields(result: Mapping[str, Any], run_folder: str) -> Row:
         **{name: model.get(name) for name in ("family", "revision", "weights_fingerprint", "dtype", "device")},
         **{name: provenance.get(name) for name in ("machine", "commit", "utc_time", "command")},
     }
+    if model.get("family") == "run":  # two files of one name are two models
+        texts["weights_fingerprint"] = model.get("fingerprint")
     return {
         **{name: text or "" for name, text in texts.items()},
         "model": _field(model, "name"),

@@ -146,6 +146,24 @@ def test_the_leaderboard_keeps_every_model_and_replaces_its_own_row(tmp_path: Pa
     assert set(rows[rows["model"] == "oracle"]["run_folder"]) == {str(tmp_path / "b" / "oracle")}
 
 
+def test_two_stored_runs_of_one_name_are_two_models(tmp_path: Path) -> None:
+    ranked = [outcome.folder / "tiny.run.trec.gz" for outcome in run_tiny(tmp_path / "a", "oracle", "random").outcomes]
+    run_tiny(tmp_path / "b", *(f"run:{path}" for path in ranked))
+    frame = read_leaderboard(tmp_path / "b" / "leaderboard.csv")
+    rows = frame[frame["view"] == "end_to_end"]
+    assert list(rows["model"]) == ["tiny.run.trec.gz", "tiny.run.trec.gz"]
+    assert rows["ndcg_at_10"].nunique() == 2
+
+
+def test_the_results_folder_is_called_after_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = tmp_path / "collection"
+    shutil.copytree(TINY, collection)
+    monkeypatch.chdir(collection)
+    assert run(["first-stage"], datasets=["."]).folder == Path("runs/collection")
+    assert run(["first-stage"], datasets=[".", collection]).folder == Path("runs/collection")
+    assert run(["first-stage"], datasets=[".", TINY]).folder == Path("runs/collection-tiny")
+
+
 def test_the_leaderboard_of_the_working_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_tiny(Path("runs/x"), "first-stage").leaderboard == Path("runs/x/leaderboard.csv")
