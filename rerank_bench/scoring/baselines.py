@@ -6,7 +6,7 @@ They read no text and are not scorers; what they return stands beside a scorer's
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,11 @@ class BaselineScores:
     """What a baseline makes of a pool."""
 
     by_query: Mapping[str, NDArray[np.float32]]
-    """query_id -> (n,) float32, aligned with the pool; queries of ``missing_queries`` are absent."""
+    """query_id -> (n,) float32, aligned with the pool."""
     description: Mapping[str, Any]
     """What a result records, JSON-able: name, family, fingerprint, and what decides the scores."""
-    missing_queries: tuple[str, ...] = ()
-    """Queries that a stored run lacks, accepted by ``allow_missing_queries``."""
     counts: Mapping[str, int] = field(default_factory=dict)
+    """What of a stored run and of the pool did not meet; a result records it beside the data set's counts."""
     """Of a stored run: ``unscored_docs`` (of the pool, absent from the run: they rank after all that it holds),
     ``queries_with_unscored_docs``, ``docs_outside_pool`` (of the run, not to be ranked)."""
 
@@ -50,23 +49,21 @@ def rank_baseline(
     *,
     qrels: Qrels,
     seed: int = DEFAULT_SEED,
-    allow_missing_queries: bool = False,
 ) -> BaselineScores:
     """Return the scores of ``first-stage``, ``random``, ``oracle`` or ``run:FILE`` over a pool.
 
     Args:
         spec: A parsed spec of kind ``baseline`` or ``run``.
         pool: The documents to rank.
-        qrels: Judgements; only ``oracle`` reads them.
+        qrels: Judgements; ``oracle`` ranks by them, and a stored run must hold the queries that are judged.
         seed: Of ``random``.
-        allow_missing_queries: Whether a stored run may lack queries of the pool.
 
     Raises:
         ConfigError: Another kind of spec.
         DataError: A stored run lacks queries, or has documents that contradict it.
     """
     if spec.kind == "run":
-        return rank_stored_run(Path(spec.value), pool, allow_missing_queries=allow_missing_queries)
+        return rank_stored_run(Path(spec.value), pool, required={query_id for query_id in pool if qrels.get(query_id)})
     if spec.value == "first-stage":
         scores = {query_id: scores_from_ranks(len(doc_ids)) for query_id, doc_ids in pool.items()}
         return BaselineScores(by_query=scores, description=_describe("first-stage"))
@@ -100,55 +97,59 @@ def random_scores(query_id: str, doc_ids: Sequence[str], *, seed: int) -> NDArra
 
 
 def oracle_scores(doc_ids: Sequence[str], grades: Mapping[str, int]) -> NDArray[np.float32]:
-    """Return (n,) float32 that rank by grade, unjudged as 0, and equal grades in the pool's order; no two are equal."""
-    order = sorted(range(len(doc_ids)), key=lambda row: -grades.get(doc_ids[row], 0))  # stable
+    """Return (n,) float32 that rank by grade, the unjudged last, equal ones in the pool's order; no two are equal."""
+    lowest = min(grades.values(), default=0) - 1
+    order = sorted(range(len(doc_ids)), key=lambda row: -grades.get(doc_ids[row], lowest))  # stable
     scores = np.empty(len(doc_ids), dtype=np.float32)
     scores[order] = scores_from_ranks(len(doc_ids))
     return scores
 
 
-def rank_stored_run(path: Path, pool: Pool, *, allow_missing_queries: bool = False) -> BaselineScores:
+def rank_stored_run(path: Path, pool: Pool, *, required: Collection[str]) -> BaselineScores:
     """Return a stored run's scores over a pool.
 
     Documents of the pool that the run does not hold follow all those that it does, in first-stage order; they are
     counted, and a note says so.  Documents of the run outside the pool are counted and left out: the pool is what is
     reranked.
 
+    Args:
+        path: A TREC run.
+        pool: The documents to rank.
+        required: The queries that the run must hold; another one keeps the first stage's order where it is missing.
+
     Raises:
-        DataError: The file is absent or empty of the pool's queries, or lacks some that were not allowed to miss.
+        DataError: The file is absent, or lacks required queries.
         ParseError: A line cannot be read.
     """
     run = read_run(path)
-    missing = tuple(query_id for query_id in pool if query_id not in run)
-    if missing and (len(missing) == len(pool) or not allow_missing_queries):
-        shown = ", ".join(repr(query_id) for query_id in missing[:3])
+    missing = [query_id for query_id in pool if query_id in required and query_id not in run]
+    if missing:
         hint = (
             "was it made for another data set?"
-            if len(missing) == len(pool)
-            else "they would count as 0; complete the run, or pass --allow-missing-queries"
+            if len(missing) == len(required)
+            else "complete it, or evaluate it alone with `rerank-bench evaluate --allow-missing-queries`"
         )
-        msg = f"run {path} has no results for {len(missing)} of {len(pool)} queries (first: {shown}); {hint}"
+        shown = ", ".join(repr(query_id) for query_id in missing[:3])
+        msg = f"run {path} has no results for {len(missing)} of {len(required)} judged queries (first: {shown}); {hint}"
         raise DataError(msg)
     scores: dict[str, NDArray[np.float32]] = {}
     counts = {"unscored_docs": 0, "queries_with_unscored_docs": 0, "docs_outside_pool": 0}
+    counts["queries_outside_pool"] = sum(query_id not in pool for query_id in run)
     for query_id, doc_ids in pool.items():
-        if query_id in run:
-            scores[query_id], num_unscored = _stored_scores(run[query_id], doc_ids)
-            counts["unscored_docs"] += num_unscored
-            counts["queries_with_unscored_docs"] += num_unscored > 0
-            counts["docs_outside_pool"] += len(run[query_id]) - (len(doc_ids) - num_unscored)
+        if query_id not in run:
+            scores[query_id] = scores_from_ranks(len(doc_ids))
+            continue
+        scores[query_id], num_unscored = _stored_scores(run[query_id], doc_ids)
+        counts["unscored_docs"] += num_unscored
+        counts["queries_with_unscored_docs"] += num_unscored > 0
+        counts["docs_outside_pool"] += len(run[query_id]) - (len(doc_ids) - num_unscored)
     if counts["unscored_docs"]:
         progress.note(
             f"run {path.name}: {counts['unscored_docs']} documents of the pool, in "
             f"{counts['queries_with_unscored_docs']} queries, are not in the run; they rank last, in first-stage order"
         )
     description = {"spec": f"run:{path.name}", "name": path.name, "family": "run", "fingerprint": file_sha256(path)}
-    return BaselineScores(
-        by_query=scores,
-        description=description | counts,
-        missing_queries=missing,
-        counts=counts,
-    )
+    return BaselineScores(by_query=scores, description=description, counts=counts)
 
 
 def _stored_scores(stored: ScoredDocs, doc_ids: Sequence[str]) -> tuple[NDArray[np.float32], int]:

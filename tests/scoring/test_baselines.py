@@ -34,12 +34,8 @@ def test_first_stage_keeps_its_order() -> None:
 def test_the_oracle_ranks_by_grade_then_by_first_stage_order() -> None:
     result = rank_baseline(parse_model_spec("oracle"), POOL, qrels=QRELS)
     assert ranking(result.by_query, "q1") == ["m", "b", "a", "c"]
-    assert ranking(result.by_query, "q2") == ["c", "a"], "a grade of 0 is no better than none"
+    assert ranking(result.by_query, "q2") == ["a", "c"], "judged before unjudged, as the ceiling has it"
     assert len(set(result.by_query["q1"].tolist())) == 4
-
-
-def test_the_oracle_puts_negative_grades_last() -> None:
-    assert np.argsort(-oracle_scores(["spam", "x", "good"], {"spam": -2, "good": 3})).tolist() == [2, 1, 0]
 
 
 def test_random_depends_on_ids_and_seed_alone() -> None:
@@ -76,8 +72,12 @@ def test_a_stored_run_gives_its_scores(tmp_path: Path) -> None:
     result = rank_baseline(parse_model_spec(f"run:{path}"), pool, qrels={})
     assert result.by_query["q1"].tolist() == [2.0, 3.5, -1.0]
     assert result.by_query["q2"].tolist() == [7.0, 7.0], "ties stay ties"
-    assert result.missing_queries == ()
-    assert result.counts == {"unscored_docs": 0, "queries_with_unscored_docs": 0, "docs_outside_pool": 1}
+    assert result.counts == {
+        "unscored_docs": 0,
+        "queries_with_unscored_docs": 0,
+        "docs_outside_pool": 1,
+        "queries_outside_pool": 0,
+    }
     assert result.description["spec"] == "run:mine.trec"
 
 
@@ -94,7 +94,7 @@ def test_documents_that_the_run_lacks_rank_last_in_first_stage_order(scale: floa
             raise NotImplementedError
 
     with progress.use_reporter(Notes()):
-        result = rank_stored_run(path, {"q1": POOL["q1"]})
+        result = rank_stored_run(path, {"q1": POOL["q1"]}, required=["q1"])
     # "m" would go before "a" by its id if the two were tied.
     assert ranking(result.by_query, "q1") == ["b", "c", "a", "m"]
     assert np.isfinite(result.by_query["q1"]).all()
@@ -104,19 +104,27 @@ def test_documents_that_the_run_lacks_rank_last_in_first_stage_order(scale: floa
     ]
 
 
-def test_missing_queries_are_an_error_unless_allowed(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "part.trec", [("q1", "a", 1)])
-    with pytest.raises(DataError, match=r"has no results for 2 of 3 queries \(first: 'q2', 'q3'\).*--allow-missing"):
-        rank_stored_run(path, POOL)
-    result = rank_stored_run(path, POOL, allow_missing_queries=True)
-    assert result.missing_queries == ("q2", "q3")
-    assert list(result.by_query) == ["q1"]
+def test_a_judged_query_that_is_missing_is_an_error_and_an_unjudged_one_keeps_its_order(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "part.trec", [("q1", "a", 1), ("q9", "a", 1)])
+    with pytest.raises(
+        DataError, match=r"no results for 1 of 2 judged queries \(first: 'q2'\); complete it, or evaluate"
+    ):
+        rank_stored_run(path, POOL, required=["q1", "q2"])
+    spec = parse_model_spec(f"run:{path}")
+    result = rank_baseline(spec, POOL, qrels={"q1": {"a": 1}, "q3": {}})
+    assert ranking(result.by_query, "q2") == list(POOL["q2"])
+    assert result.counts["queries_outside_pool"] == 1
 
 
-def test_a_run_of_another_data_set_is_an_error_even_if_queries_may_miss(tmp_path: Path) -> None:
+def test_a_run_of_another_data_set_is_an_error(tmp_path: Path) -> None:
     path = write_run(tmp_path / "other.trec", [("17", "a", 1)])
-    with pytest.raises(DataError, match=r"3 of 3 queries .*was it made for another data set"):
-        rank_stored_run(path, POOL, allow_missing_queries=True)
+    with pytest.raises(DataError, match=r"3 of 3 judged queries .*was it made for another data set"):
+        rank_stored_run(path, POOL, required=list(POOL))
+
+
+def test_the_oracle_ranks_the_unjudged_behind_the_judged() -> None:
+    scores = oracle_scores(["unjudged", "zero", "good", "worse"], {"zero": 0, "good": 2, "worse": -1})
+    assert np.argsort(-scores).tolist() == [2, 1, 3, 0]
 
 
 def test_scorers_and_baselines_refuse_each_others_specs() -> None:
