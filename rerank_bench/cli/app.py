@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import rerank_bench
+from rerank_bench.cli.cache import cache_app
 from rerank_bench.cli.candidates import candidates
 from rerank_bench.cli.datasets import datasets_app
 from rerank_bench.cli.evaluate import evaluate
@@ -43,6 +44,7 @@ app.command()(candidates)
 app.command()(evaluate)
 app.command()(leaderboard)
 app.add_typer(datasets_app, name="datasets")
+app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:

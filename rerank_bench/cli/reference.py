@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
-from rerank_bench.cli import datasets
+from rerank_bench.cli import cache, datasets
 from rerank_bench.cli.candidates import candidates
 from rerank_bench.cli.evaluate import evaluate
 from rerank_bench.cli.leaderboard import leaderboard
@@ -23,6 +23,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "datasets list": datasets.list_datasets,
     "datasets show": datasets.show_dataset,
     "datasets verify": datasets.verify_dataset,
+    "cache info": cache.show_cache,
+    "cache clear": cache.clear,
 }
 """Name -> the function that typer calls; a test compares the names with what the application offers."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -125,9 +125,13 @@ def _states(checkpoint: Checkpoint) -> tuple[tuple[str, int, int], ...]:
 
 def _files(checkpoint: Checkpoint) -> list[Path]:
     """Return every file that a family might read, sorted: those of all folders that the checkpoint names."""
-    named = [value for field in fields(checkpoint) if isinstance(value := getattr(checkpoint, field.name), Path)]
-    folders = dict.fromkeys([*named, *(module.folder for module in checkpoint.modules)])
+    holders = [checkpoint, *checkpoint.modules, *(value for value in _values(checkpoint) if is_dataclass(value))]
+    folders = dict.fromkeys(value for holder in holders for value in _values(holder) if isinstance(value, Path))
     return sorted({path for folder in folders for path in _walk(folder)})
+
+
+def _values(record: Any) -> list[Any]:
+    return [getattr(record, field.name) for field in fields(record)]
 
 
 def _walk(folder: Path) -> Iterator[Path]:

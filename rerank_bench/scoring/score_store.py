@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from hashlib import blake2b
 from itertools import count, islice, pairwise
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError
+from rerank_bench.scoring.score_rows import CHUNK_ROWS, DamagedStoreError, checked_bits, pack_rows
 from rerank_bench.storage import file_lock
 
 T = TypeVar("T")
@@ -33,11 +32,6 @@ WAIT_SECONDS = 20.0
 """How long to wait for another process that writes; its transactions take milliseconds."""
 CHECKED_BYTES = 32 * 2**20
 """A file up to this size is checked whole when it is opened (a tenth of a second)."""
-CHUNK_ROWS = 100_000
-"""Rows held as Python objects at once."""
-HASH_BYTES = 16
-"""By the birthday bound, 10 billion texts share a hash with a probability of 1e-19."""
-
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE scores (query BLOB, doc BLOB, value INTEGER NOT NULL, PRIMARY KEY (query, doc)) WITHOUT ROWID;
@@ -46,15 +40,6 @@ CREATE TABLE jobs (job BLOB PRIMARY KEY, counts TEXT NOT NULL, rows BLOB, sizes 
 _INSERT = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?)"
 _DAMAGE_CODES = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """SQLITE_ERROR is a missing table or column: a file that is not ours."""
-
-
-class DamagedStoreError(Exception):
-    """A store's content is not what was written; never seen by users."""
-
-
-def hash_texts(texts: Sequence[str]) -> list[bytes]:
-    """Return the BLAKE2b hash of each text, ``HASH_BYTES`` long."""
-    return [blake2b(text.encode(), digest_size=HASH_BYTES).digest() for text in texts]
 
 
 class ScoreStore:
@@ -114,7 +99,7 @@ class ScoreStore:
         scores: NDArray[np.float32],
     ) -> None:
         """Store the (B,) finite float32 scores of (B, 2) pairs, all or none; a stored pair keeps its score."""
-        self._attempt(lambda connection: _write(connection, _INSERT, _pack(queries, docs, pairs, scores)), None)
+        self._attempt(lambda connection: _write(connection, _INSERT, pack_rows(queries, docs, pairs, scores)), None)
 
     def read_job(self, job: bytes) -> tuple[dict[str, Any], list[NDArray[np.int64]] | None] | None:
         """Return (counts, rows of every batch or ``None`` when it is finished) of a job; ``None`` for an unknown job."""
@@ -256,21 +241,6 @@ def _check(connection: sqlite3.Connection, fingerprint: str, *, is_small: bool) 
             raise DamagedStoreError(str(verdict).partition("\n")[0])
 
 
-def _pack(
-    queries: Sequence[bytes], docs: Sequence[bytes], pairs: NDArray[np.int64], scores: NDArray[np.float32]
-) -> Iterator[tuple[bytes, bytes, int]]:
-    """Yield table rows: in the value's low half the float's bits (−0.0 survives), in the high half their checksum."""
-    for start in range(0, len(pairs), CHUNK_ROWS):
-        bits = np.ascontiguousarray(scores[start : start + CHUNK_ROWS], dtype="<f4").view("<u4").tolist()
-        for (query, doc), value in zip(pairs[start : start + CHUNK_ROWS].tolist(), bits, strict=True):
-            yield queries[query], docs[doc], _value(queries[query], docs[doc], value)
-
-
-def _value(query: bytes, doc: bytes, bits: int) -> int:
-    checksum = zlib.crc32(query + doc + bits.to_bytes(4, "little"))
-    return (checksum - 2**31) * 2**32 + bits  # SQLite's integers are signed
-
-
 def _look_up(
     connection: sqlite3.Connection, queries: Sequence[bytes], docs: Sequence[bytes], pairs: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -283,17 +253,9 @@ def _look_up(
         for doc, value in connection.execute("SELECT doc, value FROM scores WHERE query = ?", (query,)):
             row = row_by_doc.get(doc)
             if row is not None:
-                bits[row] = _checked_bits(query, doc, value)
+                bits[row] = checked_bits(query, doc, value)
                 is_known[row] = True
     return bits.view(np.float32), is_known
-
-
-def _checked_bits(query: bytes, doc: bytes, value: object) -> int:
-    bits = value % 2**32 if isinstance(value, int) else None
-    if bits is None or value != _value(query, doc, bits):
-        msg = "a score does not agree with its checksum"
-        raise DamagedStoreError(msg)
-    return bits
 
 
 def _take_over(aside: Path, connection: sqlite3.Connection, fingerprint: str) -> int:
@@ -314,5 +276,18 @@ def _intact_rows(damaged: sqlite3.Connection, direction: str) -> Iterator[tuple[
     with suppress(sqlite3.Error):
         for query, doc, value in damaged.execute(f"SELECT query, doc, value FROM scores {order}"):  # noqa: S608  constants
             with suppress(DamagedStoreError, TypeError):
-                _checked_bits(query, doc, value)
+                checked_bits(query, doc, value)
                 yield query, doc, value
+
+
+def describe_store(path: Path) -> dict[str, Any]:
+    """Return what ``cache info`` says of a store: file, model, number of scores, bytes; nothing is changed."""
+    parts = (Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm"))
+    found = {"file": path.name, "bytes": sum(part.stat().st_size for part in parts if part.exists())}
+    try:
+        with closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as connection:
+            (name,) = connection.execute("SELECT value FROM meta WHERE name = 'name'").fetchone() or (None,)
+            (num_scores,) = connection.execute("SELECT COUNT(*) FROM scores").fetchone()
+    except sqlite3.Error as error:
+        return found | {"name": None, "scores": None, "problem": str(error)}
+    return found | {"name": name, "scores": num_scores, "problem": None}

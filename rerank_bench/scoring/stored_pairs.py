@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_bench.scoring.pair_work import PairWork
-from rerank_bench.scoring.score_store import ScoreStore, hash_texts
+from rerank_bench.scoring.score_rows import hash_texts
+from rerank_bench.scoring.score_store import ScoreStore
 
 Batches = Sequence[NDArray[np.int64]]
 

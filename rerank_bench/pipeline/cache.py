@@ -1,0 +1,56 @@
+"""What the cache folder holds, and taking it away; only what rerank-bench itself put there is counted or deleted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rerank_bench.errors import EnvironmentMissingError
+from rerank_bench.scoring.model_memo import scores_folder
+from rerank_bench.scoring.score_store import describe_store
+from rerank_bench.storage import cache_folder
+
+
+def describe_cache() -> dict[str, Any]:
+    """Return folder, sizes and entries: the content of ``rerank-bench cache info --json``."""
+    stores = sorted(scores_folder().glob("*.sqlite"))
+    candidates = cache_folder() / "candidates"
+    lists = sorted(path.name for path in candidates.iterdir() if path.is_dir()) if candidates.is_dir() else []
+    return {
+        "folder": str(cache_folder()),
+        "scores": {"bytes": _num_bytes(scores_folder()), "stores": [describe_store(path) for path in stores]},
+        "candidates": {"bytes": _num_bytes(candidates), "lists": lists},
+    }
+
+
+def clear_cache(*, scores: bool, candidates: bool) -> int:
+    """Delete stored scores, candidate lists, or both; return the bytes that were freed.
+
+    Raises:
+        EnvironmentMissingError: A file cannot be deleted.
+    """
+    chosen = [(scores, scores_folder()), (candidates, cache_folder() / "candidates")]
+    num_bytes = 0
+    for is_chosen, folder in chosen:
+        if not is_chosen or not folder.is_dir():
+            continue
+        size = _num_bytes(folder)
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            msg = (
+                f"{error.filename}: cannot be deleted ({error.strerror}); what stood before it is gone, the rest stays"
+            )
+            raise EnvironmentMissingError(msg) from error
+        num_bytes += size
+    return num_bytes
+
+
+def _num_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in _files(folder))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,52 @@
+"""The rows of a score store: hashes of two texts, and a float32 with its checksum in one integer."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK_ROWS = 100_000
+"""Rows held as Python objects at once."""
+HASH_BYTES = 16
+"""By the birthday bound, 10 billion texts share a hash with a probability of 1e-19."""
+
+
+class DamagedStoreError(Exception):
+    """A store's content is not what was written; never seen by users."""
+
+
+def hash_texts(texts: Sequence[str]) -> list[bytes]:
+    """Return the BLAKE2b hash of each text, ``HASH_BYTES`` long."""
+    return [blake2b(text.encode(), digest_size=HASH_BYTES).digest() for text in texts]
+
+
+def pack_rows(
+    queries: Sequence[bytes], docs: Sequence[bytes], pairs: NDArray[np.int64], scores: NDArray[np.float32]
+) -> Iterator[tuple[bytes, bytes, int]]:
+    """Yield table rows: in the value's low half the float's bits (−0.0 survives), in the high half their checksum."""
+    for start in range(0, len(pairs), CHUNK_ROWS):
+        bits = np.ascontiguousarray(scores[start : start + CHUNK_ROWS], dtype="<f4").view("<u4").tolist()
+        for (query, doc), value in zip(pairs[start : start + CHUNK_ROWS].tolist(), bits, strict=True):
+            yield queries[query], docs[doc], _value(queries[query], docs[doc], value)
+
+
+def _value(query: bytes, doc: bytes, bits: int) -> int:
+    checksum = zlib.crc32(query + doc + bits.to_bytes(4, "little"))
+    return (checksum - 2**31) * 2**32 + bits  # SQLite's integers are signed
+
+
+def checked_bits(query: bytes, doc: bytes, value: object) -> int:
+    """Return the float's bits of a table row.
+
+    Raises:
+        DamagedStoreError: They do not agree with their checksum.
+    """
+    bits = value % 2**32 if isinstance(value, int) else None
+    if bits is None or value != _value(query, doc, bits):
+        msg = "a score does not agree with its checksum"
+        raise DamagedStoreError(msg)
+    return bits
