@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,4 +61,9 @@ def test_a_page_that_is_absent_or_edited_is_named(csv_file: Path) -> None:
 
 
 def test_the_committed_page_is_what_the_committed_leaderboard_renders_to() -> None:
+    compare = ["git", "diff", "--quiet", "HEAD", "--", COMMITTED.name]
+    if (COMMITTED.parents[1] / ".git").exists() and subprocess.run(
+        compare, check=False, cwd=COMMITTED.parent
+    ).returncode:
+        pytest.skip("this checkout's leaderboard has results of its own, as after the README's first command")
     assert check_page(COMMITTED).page.is_file()
