@@ -7,12 +7,13 @@ tokens for a folder without one.  Both would give scores, and wrong ones.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError, ScoringError
+from rerank_bench.scoring.adapters import adapter_weights, merge_adapter, num_labels_of, whole_weights
 from rerank_bench.scoring.checkpoints import TOKENIZER_FILES, Checkpoint
 from rerank_bench.scoring.scorer import ScorerConfig
 
@@ -52,19 +53,20 @@ def load_tokenizer(checkpoint: Checkpoint, config: ScorerConfig) -> Any:
     """
     from transformers import AutoTokenizer
 
-    if not any((checkpoint.trunk / name).is_file() for name in TOKENIZER_FILES):
+    folder = checkpoint.tokenizer_folder
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         msg = (
-            f"model {checkpoint.name!r}: {checkpoint.trunk} holds no tokenizer; expected one of "
+            f"model {checkpoint.name!r}: {folder} holds no tokenizer; expected one of "
             f"{', '.join(TOKENIZER_FILES)}. Copy the tokenizer files of the base model there"
         )
         raise ScoringError(msg)
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(
-                checkpoint.trunk, trust_remote_code=config.trust_remote_code, local_files_only=True
+                folder, trust_remote_code=config.trust_remote_code, local_files_only=True
             )
     except _FILE_ERRORS as error:
-        msg = f"model {checkpoint.name!r}: the tokenizer in {checkpoint.trunk} cannot be loaded: {error}"
+        msg = f"model {checkpoint.name!r}: the tokenizer in {folder} cannot be loaded: {error}"
         raise ScoringError(msg) from error
     if tokenizer.pad_token_id is None:
         msg = (
@@ -93,6 +95,8 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
     from safetensors import SafetensorError
 
     _check_remote_code(checkpoint, config)
+    weights = {} if checkpoint.adapter is None else adapter_weights(checkpoint.adapter)
+    num_labels = num_labels_of(weights) if auto_class.endswith("ForSequenceClassification") else None
     try:
         with quiet_transformers():
             model, info = getattr(transformers, auto_class).from_pretrained(
@@ -102,11 +106,15 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
                 local_files_only=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported by us, all at once, instead of by an exception
+                **({} if num_labels is None else {"num_labels": num_labels}),
             )
     except (SafetensorError, UnpicklingError, *_FILE_ERRORS) as error:
         msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded: {error}"
         raise ScoringError(msg) from error
-    _check_complete(checkpoint, info, unused)
+    _check_complete(checkpoint, info, unused, replaced=whole_weights(weights))
+    if checkpoint.adapter is not None:
+        with quiet_transformers():
+            model = merge_adapter(model, checkpoint.adapter, weights, checkpoint.name)
     for parameter in model.parameters():
         # Out of the mapped file into memory of torch's own alignment: kernels differ in the last bit by alignment,
         # and the same weights must give the same scores from any file.
@@ -126,9 +134,13 @@ def _check_remote_code(checkpoint: Checkpoint, config: ScorerConfig) -> None:
         raise ConfigError(msg)
 
 
-def _check_complete(checkpoint: Checkpoint, info: dict[str, Any], unused: tuple[str, ...]) -> None:
-    missing = sorted(key for key in info["missing_keys"] if not key.startswith(unused))
-    misshapen = sorted((name, tuple(found), tuple(wanted)) for name, found, wanted in info["mismatched_keys"])
+def _check_complete(
+    checkpoint: Checkpoint, info: dict[str, Any], unused: tuple[str, ...], *, replaced: Collection[str]
+) -> None:
+    """Raise unless every weight is in the checkpoint, or replaced by an adapter."""
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith(unused) and key not in replaced)
+    mismatched = [entry for entry in info["mismatched_keys"] if entry[0] not in replaced]
+    misshapen = sorted((name, tuple(found), tuple(wanted)) for name, found, wanted in mismatched)
     if misshapen:
         name, found, wanted = misshapen[0]
         msg = (

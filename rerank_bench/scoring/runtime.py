@@ -122,6 +122,8 @@ class ModelRuntime:
             "name": self.name,
             "family": self.checkpoint.family,
             "revision": self.checkpoint.revision,
+            "adapter_base": None if self.checkpoint.adapter is None else self.checkpoint.adapter.base,
+            "adapter_base_revision": self.checkpoint.base_revision,
             "architecture": type(self.model).__name__,
             "weights_fingerprint": self.files.weights,
             "tokenizer_fingerprint": self.files.tokenizer,

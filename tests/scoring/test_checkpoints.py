@@ -63,9 +63,6 @@ def test_a_folder_without_config_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(ScoringError, match=r"holds no config\.json \(found: nothing\)"):
         load_scorer(str(tmp_path / "model"))
-    (tmp_path / "model" / "adapter_config.json").write_text("{}")
-    with pytest.raises(ScoringError, match=r"found: adapter_config\.json.*must be merged into its base model"):
-        load_scorer(str(tmp_path / "model"))
 
 
 def test_malformed_settings_name_the_file(classifier: Any, encoder: Any, tmp_path: Path) -> None:
