@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,24 @@ SETTINGS_PATTERNS = ["*.json", "*.txt", "*.model"]
 SKIPPED_PATTERNS = ["onnx/*", "openvino/*", "*/onnx/*", "original/*", "checkpoint-*/*", "runs/*"]
 WEIGHT_PATTERNS = (["*.safetensors"], ["pytorch_model*.bin"])
 """The second is asked for only where the repository has none of the first."""
+GRAPH_PATTERNS = (["model.onnx*"], ["onnx/model.onnx*"])
+"""A graph and the file of its larger tensors, as exporters name it; likewise one place after the other."""
 
 
-def hub_folder(repository: str, revision: str | None, *, allow_code: bool) -> tuple[Path, str]:
+def hub_folder(
+    repository: str,
+    revision: str | None,
+    *,
+    allow_code: bool,
+    weights: Sequence[list[str]] = WEIGHT_PATTERNS,
+) -> tuple[Path, str]:
     """Return (folder, commit) of a repository's snapshot, downloaded if the cache lacks it.
 
     Args:
         repository: ``owner/name``.
         revision: Branch, tag or commit; ``None`` for the default branch.
         allow_code: Whether Python files are fetched too.
+        weights: Names of files of weights; the later ones are asked for only where the earlier ones match nothing.
 
     Raises:
         ConfigError: No such repository or revision.
@@ -34,19 +43,22 @@ def hub_folder(repository: str, revision: str | None, *, allow_code: bool) -> tu
     settings = SETTINGS_PATTERNS + (["*.py"] if allow_code else [])
     folder = _snapshot(repository, revision, settings)
     commit = folder.name
-    for patterns in WEIGHT_PATTERNS:
-        _snapshot(repository, commit, patterns)
+    for patterns in weights:
+        _snapshot(repository, commit, patterns, skipped=[] if weights is GRAPH_PATTERNS else SKIPPED_PATTERNS)
         if any(path.is_file() for pattern in patterns for path in folder.rglob(pattern)):
             return folder, commit
+    names = " or ".join(pattern for patterns in weights for pattern in patterns)
     msg = (
-        f"model {repository!r} at {commit}: the snapshot holds no weights (*.safetensors or pytorch_model*.bin). "
+        f"model {repository!r} at {commit}: the snapshot holds no weights ({names}). "
         "Either the repository has none, or they are not cached and there is no network; "
         f"with a network, run: hf download {repository} --revision {commit}"
     )
     raise EnvironmentMissingError(msg)
 
 
-def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Path:
+def _snapshot(
+    repository: str, revision: str | None, patterns: list[str], *, skipped: Sequence[str] = SKIPPED_PATTERNS
+) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -57,7 +69,7 @@ def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Pat
     )
 
     wanted = f"{repository!r} at revision {revision or 'main'!r}"
-    options: dict[str, Any] = {"allow_patterns": patterns, "ignore_patterns": SKIPPED_PATTERNS}
+    options: dict[str, Any] = {"allow_patterns": patterns, "ignore_patterns": [*skipped]}
     try:
         with _quiet_hub():
             return Path(snapshot_download(repository, revision=revision, tqdm_class=_terminal_bar(), **options))

@@ -30,6 +30,7 @@ SCORING_CODE_VERSION = 1
 FAMILIES = {
     "sequence-classifier": "rerank_bench.scoring.sequence_classifier:SequenceClassifierScorer",
     "bi-encoder": "rerank_bench.scoring.bi_encoder:BiEncoderScorer",
+    "onnx": "rerank_bench.scoring.onnx_classifier:OnnxClassifierScorer",
 }
 """Family of a checkpoint -> class with ``load(checkpoint, config)``."""
 
