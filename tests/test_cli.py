@@ -172,7 +172,7 @@ def test_a_leaderboard_with_another_header_is_refused_and_kept(invoke: Invoke, t
 def test_ctrl_c_says_how_to_go_on(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("run", "-m", "word_overlap:interrupt", "-d", TINY)
     assert result.exit_code == 130
-    assert "interrupted: no file is half-written. Run the command again without the models" in result.stderr
+    assert "interrupted: no file is half-written. Run the same command again to go on" in result.stderr
     assert not list(tmp_path.rglob("result.json"))
     assert not list(tmp_path.rglob("*.tmp"))
 

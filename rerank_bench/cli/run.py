@@ -11,8 +11,8 @@ from rerank_bench.cli import options
 from rerank_bench.cli.console import command, print_json, stdout_console
 
 RESUME_HINT = (
-    "Run the command again without the models that are finished: they stand in their folders and in the leaderboard; "
-    "candidate lists are reused."
+    "Run the same command again to go on: stored scores and candidate lists are used again. Finished models stand in "
+    "their folders and in the leaderboard."
 )
 
 
@@ -24,8 +24,8 @@ def run(
             "--model",
             "-m",
             metavar="SPEC",
-            help="Hub id, local folder, demo, module:callable, run:FILE, or a baseline (first-stage, random, oracle); "
-            "repeatable. Default: demo and the three baselines.",
+            help="Hub id, local folder, demo, module:callable, URL of a rerank endpoint, run:FILE, or a baseline (first-stage, "
+            "random, oracle); repeatable. Default: demo and the three baselines.",
         ),
     ] = None,
     dataset: Annotated[
@@ -84,7 +84,7 @@ def run(
     revision: Annotated[
         str | None,
         typer.Option(
-            metavar="REV", help="Revision of a hub model: commit, tag or branch.", rich_help_panel=options.MODEL_PANEL
+            metavar="REV", help="Revision of a hub model: commit, tag or branch; of an endpoint: what you call its deployment.", rich_help_panel=options.MODEL_PANEL
         ),
     ] = None,
     trust_remote_code: Annotated[
@@ -102,6 +102,11 @@ def run(
             "--no-cache", help="Score every pair afresh and store nothing.", rich_help_panel=options.MODEL_PANEL
         ),
     ] = False,
+    external_model: options.ExternalModel = None,
+    external_shape: options.ExternalShape = options.ShapeChoice.auto,
+    external_docs: options.ExternalDocs = 100,
+    external_concurrency: options.ExternalConcurrency = 8,
+    external_timeout: options.ExternalTimeout = 60.0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -129,6 +134,7 @@ def run(
         from rerank_bench.cli.render import render_report
         from rerank_bench.pipeline.request import RunConfig
         from rerank_bench.pipeline.run import run_models
+        from rerank_bench.scoring.external_options import ExternalOptions
 
         config = RunConfig(
             models=tuple(model or ()),
@@ -152,6 +158,13 @@ def run(
                 "max_length": max_length,
                 "batch_tokens": batch_tokens,
                 "positive_label": positive_label,
+                "external": ExternalOptions(
+                    model=external_model,
+                    shape=external_shape.value,
+                    docs_per_request=external_docs,
+                    concurrency=external_concurrency,
+                    timeout_seconds=external_timeout,
+                ),
             },
         )
         report = run_models(config)
