@@ -19,6 +19,7 @@ RECORDED_DISTRIBUTIONS = (
     "ir-measures",
     "numba",
     "numpy",
+    "onnxruntime",
     "PyStemmer",
     "pytrec-eval-terrier",
     "tokenizers",

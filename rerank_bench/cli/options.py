@@ -28,7 +28,16 @@ class DtypeChoice(StrEnum):
     float16 = "float16"
 
 
+class ShapeChoice(StrEnum):
+    """What a rerank endpoint is sent."""
+
+    auto = "auto"
+    documents = "documents"
+    texts = "texts"
+
+
 MODEL_PANEL = "The model"
+ENDPOINT_PANEL = "A rerank endpoint"
 OUTPUT_PANEL = "Results"
 
 Json = Annotated[
@@ -64,5 +73,37 @@ PositiveLabel = Annotated[
         metavar="LABEL",
         help="Name or index of a classifier's label that means relevant; needed with more than two labels.",
         rich_help_panel=MODEL_PANEL,
+    ),
+]
+ExternalModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Model that the endpoint is asked for; also what follows # in its address. The key is read from the "
+        "environment variable RERANK_BENCH_API_KEY.",
+        rich_help_panel=ENDPOINT_PANEL,
+    ),
+]
+ExternalShape = Annotated[
+    ShapeChoice,
+    typer.Option(
+        metavar="NAME",
+        help="documents (Cohere, Jina, vLLM), texts (Text Embeddings Inference), or auto: one or two small requests "
+        "find out.",
+        rich_help_panel=ENDPOINT_PANEL,
+    ),
+]
+ExternalDocs = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Documents per request at most.", rich_help_panel=ENDPOINT_PANEL)
+]
+ExternalConcurrency = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Requests in flight at most.", rich_help_panel=ENDPOINT_PANEL)
+]
+ExternalTimeout = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        help="Wait for the endpoint before the request is sent again.",
+        rich_help_panel=ENDPOINT_PANEL,
     ),
 ]

@@ -77,14 +77,16 @@ def run(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Overrides the family that the checkpoint's files state: sequence-classifier or bi-encoder.",
+            help="Overrides the family that the checkpoint's files state, such as sequence-classifier, bi-encoder or onnx.",
             rich_help_panel=options.MODEL_PANEL,
         ),
     ] = None,
     revision: Annotated[
         str | None,
         typer.Option(
-            metavar="REV", help="Revision of a hub model: commit, tag or branch; of an endpoint: what you call its deployment.", rich_help_panel=options.MODEL_PANEL
+            metavar="REV",
+            help="Revision of a hub model: commit, tag or branch; of an endpoint: what you call its deployment.",
+            rich_help_panel=options.MODEL_PANEL,
         ),
     ] = None,
     trust_remote_code: Annotated[
