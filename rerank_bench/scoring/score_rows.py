@@ -1,10 +1,12 @@
-"""The rows of a score store: hashes of two texts, and a float32 with its checksum in one integer."""
+"""The rows of a score store as bytes: scores with their checksums, and the batches of a job."""
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,3 +52,28 @@ def checked_bits(query: bytes, doc: bytes, value: object) -> int:
         msg = "a score does not agree with its checksum"
         raise DamagedStoreError(msg)
     return bits
+
+
+Job = tuple[dict[str, Any], list[NDArray[np.int64]] | None]
+"""What a job counts, and the rows of every batch; ``None`` for the batches of a finished one."""
+
+
+def pack_job(counts: dict[str, Any], batches: Sequence[NDArray[np.int64]] | None) -> bytes:
+    """Return a job as bytes: a line of JSON, the sizes of the batches, their rows."""
+    head = {"counts": counts, "num_batches": None if batches is None else len(batches)}
+    parts = [json.dumps(head).encode(), b"\n"]
+    if batches is not None:
+        parts.append(np.asarray([len(batch) for batch in batches], dtype="<i4").tobytes())
+        parts += [batch.astype("<i4").tobytes() for batch in batches]
+    return b"".join(parts)
+
+
+def unpack_job(content: bytes) -> Job:
+    """Return what ``pack_job`` was given."""
+    head, _, body = content.partition(b"\n")
+    found = json.loads(head)
+    num_batches = found["num_batches"]
+    if not num_batches:
+        return found["counts"], None if num_batches is None else []
+    numbers = np.frombuffer(body, dtype="<i4").astype(np.int64)
+    return found["counts"], np.split(numbers[num_batches:], np.cumsum(numbers[: num_batches - 1]))

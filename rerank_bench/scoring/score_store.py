@@ -8,8 +8,8 @@ where nothing can be stored the run goes on without, with a note.
 
 from __future__ import annotations
 
-import json
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import count, islice, pairwise
@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 
 from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError
-from rerank_bench.scoring.score_rows import CHUNK_ROWS, DamagedStoreError, checked_bits, pack_rows
+from rerank_bench.scoring.score_rows import (
+    CHUNK_ROWS,
+    DamagedStoreError,
+    Job,
+    checked_bits,
+    pack_job,
+    pack_rows,
+    unpack_job,
+)
 from rerank_bench.storage import file_lock
 
 T = TypeVar("T")
@@ -35,11 +43,14 @@ CHECKED_BYTES = 32 * 2**20
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE scores (query BLOB, doc BLOB, value INTEGER NOT NULL, PRIMARY KEY (query, doc)) WITHOUT ROWID;
-CREATE TABLE jobs (job BLOB PRIMARY KEY, counts TEXT NOT NULL, rows BLOB, sizes BLOB) WITHOUT ROWID;
+CREATE TABLE jobs (job BLOB PRIMARY KEY, content BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 """
 _INSERT = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?)"
 _DAMAGE_CODES = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """SQLITE_ERROR is a missing table or column: a file that is not ours."""
+
+_FAILURES = (sqlite3.Error, OSError, DamagedStoreError, UnicodeDecodeError)
+"""What a store may end in; the last where a damaged file makes SQLite say something that is no UTF-8."""
 
 
 class ScoreStore:
@@ -101,17 +112,9 @@ class ScoreStore:
         """Store the (B,) finite float32 scores of (B, 2) pairs, all or none; a stored pair keeps its score."""
         self._attempt(lambda connection: _write(connection, _INSERT, pack_rows(queries, docs, pairs, scores)), None)
 
-    def read_job(self, job: bytes) -> tuple[dict[str, Any], list[NDArray[np.int64]] | None] | None:
+    def read_job(self, job: bytes) -> Job | None:
         """Return (counts, rows of every batch or ``None`` when it is finished) of a job; ``None`` for an unknown job."""
-        statement = "SELECT counts, rows, sizes FROM jobs WHERE job = ?"
-        found = self._attempt(lambda connection: connection.execute(statement, (job,)).fetchone(), None)
-        if found is None:
-            return None
-        counts, rows, sizes = found
-        if rows is None:
-            return json.loads(counts), None
-        ends = np.cumsum(np.frombuffer(sizes, dtype="<i4"))
-        return json.loads(counts), np.split(np.frombuffer(rows, dtype="<i4").astype(np.int64), ends[:-1])
+        return self._attempt(lambda connection: _read_job(connection, job), None)
 
     def write_job(
         self,
@@ -120,13 +123,11 @@ class ScoreStore:
         batches: Sequence[NDArray[np.int64]] | None = None,
     ) -> None:
         """Store a job: its counts, and the rows of every batch while it is not finished."""
-        rows = sizes = None
-        if batches is not None:
-            rows = np.concatenate([np.empty(0, dtype=np.int64), *batches]).astype("<i4").tobytes()
-            sizes = np.asarray([len(batch) for batch in batches], dtype="<i4").tobytes()
-        statement = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)"
-        values = [(job, json.dumps(counts), rows, sizes)]
-        self._attempt(lambda connection: _write(connection, statement, values), None)
+        content = pack_job(counts, batches)
+        values = [(job, content, zlib.crc32(job + content))]
+        self._attempt(
+            lambda connection: _write(connection, "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", values), None
+        )
 
     def _attempt(self, action: Callable[[sqlite3.Connection], T], otherwise: T, *, opens: bool = False) -> T:
         """Return what ``action`` does with the connection; heal a damaged file once, give up on anything else."""
@@ -137,7 +138,7 @@ class ScoreStore:
                 if self._connection is None:
                     self._connection = self._open()
                 return action(self._connection)
-            except (sqlite3.Error, OSError, DamagedStoreError, EnvironmentMissingError) as error:
+            except (*_FAILURES, EnvironmentMissingError) as error:
                 self.close()
                 if is_healed or not _is_damage(error):
                     progress.note(
@@ -147,7 +148,7 @@ class ScoreStore:
                     return otherwise
                 try:
                     self._heal(error)
-                except (sqlite3.Error, OSError, EnvironmentMissingError) as failure:
+                except (*_FAILURES, EnvironmentMissingError) as failure:
                     progress.note(f"scores of {self._name} are not stored: {self.path} is damaged, and {failure}")
                     return otherwise
         return otherwise
@@ -191,9 +192,10 @@ class ScoreStore:
 
 
 def _is_damage(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    is_short = code == sqlite3.SQLITE_IOERR_SHORT_READ
-    return isinstance(error, DamagedStoreError) or is_short or (code is not None and code & 0xFF in _DAMAGE_CODES)
+    if not isinstance(error, sqlite3.Error):
+        return isinstance(error, DamagedStoreError | UnicodeDecodeError)
+    code = getattr(error, "sqlite_errorcode", None)  # absent where Python could not read what SQLite gave
+    return code is None or code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF in _DAMAGE_CODES
 
 
 @contextmanager
@@ -258,10 +260,21 @@ def _look_up(
     return bits.view(np.float32), is_known
 
 
+def _read_job(connection: sqlite3.Connection, job: bytes) -> Job | None:
+    found = connection.execute("SELECT content, checksum FROM jobs WHERE job = ?", (job,)).fetchone()
+    if found is None:
+        return None
+    content, checksum = found
+    if not isinstance(content, bytes) or zlib.crc32(job + content) != checksum:
+        msg = "a job does not agree with its checksum"
+        raise DamagedStoreError(msg)
+    return unpack_job(content)
+
+
 def _take_over(aside: Path, connection: sqlite3.Connection, fingerprint: str) -> int:
     """Copy what can be read of a damaged store of the same scorer, from both ends; return how many scores."""
     before = connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]
-    with suppress(sqlite3.Error), closing(sqlite3.connect(aside)) as damaged:
+    with suppress(*_FAILURES), closing(sqlite3.connect(aside)) as damaged:
         owner = damaged.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()
         for direction in ("ASC", "DESC") if owner == (fingerprint,) else ():
             rows = _intact_rows(damaged, direction)
@@ -273,7 +286,7 @@ def _take_over(aside: Path, connection: sqlite3.Connection, fingerprint: str) ->
 def _intact_rows(damaged: sqlite3.Connection, direction: str) -> Iterator[tuple[bytes, bytes, int]]:
     """Yield the rows with a correct checksum, up to the first page that cannot be read."""
     order = f"ORDER BY query {direction}, doc {direction}"
-    with suppress(sqlite3.Error):
+    with suppress(*_FAILURES):
         for query, doc, value in damaged.execute(f"SELECT query, doc, value FROM scores {order}"):  # noqa: S608  constants
             with suppress(DamagedStoreError, TypeError):
                 checked_bits(query, doc, value)
@@ -288,6 +301,6 @@ def describe_store(path: Path) -> dict[str, Any]:
         with closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as connection:
             (name,) = connection.execute("SELECT value FROM meta WHERE name = 'name'").fetchone() or (None,)
             (num_scores,) = connection.execute("SELECT COUNT(*) FROM scores").fetchone()
-    except sqlite3.Error as error:
+    except _FAILURES as error:
         return found | {"name": None, "scores": None, "problem": str(error)}
     return found | {"name": name, "scores": num_scores, "problem": None}
