@@ -67,6 +67,31 @@ View = Annotated[
     ViewChoice,
     typer.Option(metavar="VIEW", help="The view that tables lead with: end_to_end, injected or retrieved."),
 ]
+Instruction = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="Task that a language model is told (causal-lm, seq2seq); default: what its files or template say.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="A language model's prompt: qwen3-reranker, mxbai-rerank-v2, bge-reranker-v2-gemma, monot5, or a text file "
+        "with {query} and {document}; default: what the checkpoint's files say.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+PositiveToken = Annotated[
+    str | None,
+    typer.Option(metavar="TOKEN", help="A language model's answer that means relevant.", rich_help_panel=MODEL_PANEL),
+]
+NegativeToken = Annotated[
+    str | None,
+    typer.Option(metavar="TOKEN", help="Its answer that means not relevant.", rich_help_panel=MODEL_PANEL),
+]
 PositiveLabel = Annotated[
     str | None,
     typer.Option(

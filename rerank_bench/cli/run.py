@@ -98,6 +98,10 @@ def run(
         ),
     ] = False,
     positive_label: options.PositiveLabel = None,
+    instruction: options.Instruction = None,
+    template: options.Template = None,
+    positive_token: options.PositiveToken = None,
+    negative_token: options.NegativeToken = None,
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -137,6 +141,7 @@ def run(
         from rerank_bench.pipeline.request import RunConfig
         from rerank_bench.pipeline.run import run_models
         from rerank_bench.scoring.external_options import ExternalOptions
+        from rerank_bench.scoring.templates import read_template
 
         config = RunConfig(
             models=tuple(model or ()),
@@ -167,6 +172,10 @@ def run(
                     concurrency=external_concurrency,
                     timeout_seconds=external_timeout,
                 ),
+                "instruction": instruction,
+                "template": None if template is None else read_template(template),
+                "positive_token": positive_token,
+                "negative_token": negative_token,
             },
         )
         report = run_models(config)

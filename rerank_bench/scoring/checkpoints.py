@@ -281,11 +281,17 @@ def _family(name: str, config: Mapping[str, Any], modules: tuple[Module, ...], s
         return "sequence-classifier"  # its head is made of modules
     if "Pooling" in kinds and not is_cross_encoder:
         return "bi-encoder"
+    if kinds in ([], ["Transformer"], ["Transformer", "LogitScore"]):
+        if any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures):
+            return "causal-lm"
+        if config.get("is_encoder_decoder") and any(a.endswith("ForConditionalGeneration") for a in architectures):
+            return "seq2seq"
     modules_found = f", modules.json says {' → '.join(kinds)}" if kinds else ""
     msg = (
         f"model {name!r}: config.json says model_type {config.get('model_type')!r}, architectures {architectures}"
-        f"{modules_found}; expected a ...ForSequenceClassification (sequence-classifier), or a modules.json with "
-        "Pooling (bi-encoder). If the weights hold what a family needs, name it with --family"
+        f"{modules_found}; expected a ...ForSequenceClassification (sequence-classifier), ...ForCausalLM (causal-lm), "
+        "an encoder-decoder ...ForConditionalGeneration (seq2seq), or a modules.json with Pooling (bi-encoder). If the "
+        "weights hold what a family needs, name it with --family"
     )
     raise ScoringError(msg)
 

@@ -45,8 +45,13 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_tokenizer(checkpoint: Checkpoint, config: ScorerConfig) -> Any:
+def load_tokenizer(checkpoint: Checkpoint, config: ScorerConfig, *, pads_with_eos: bool = False) -> Any:
     """Return the checkpoint's tokenizer.
+
+    Args:
+        checkpoint: Where it is.
+        config: Whether remote code may run.
+        pads_with_eos: Whether the end-of-text token may pad where none is named, as decoders that mask it allow.
 
     Raises:
         ScoringError: The folder holds none, it cannot be read, or it has no token to pad with.
@@ -68,6 +73,8 @@ def load_tokenizer(checkpoint: Checkpoint, config: ScorerConfig) -> Any:
     except _FILE_ERRORS as error:
         msg = f"model {checkpoint.name!r}: the tokenizer in {folder} cannot be loaded: {error}"
         raise ScoringError(msg) from error
+    if tokenizer.pad_token_id is None and pads_with_eos and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         msg = (
             f"model {checkpoint.name!r}: the tokenizer has no padding token, so pairs cannot be batched; "
@@ -224,6 +231,7 @@ def resolve_max_length(checkpoint: Checkpoint, config: ScorerConfig, tokenizer: 
         tokenizer.model_max_length,
         positions,
         getattr(model.config, "max_position_embeddings", None),
+        getattr(model.config, "n_positions", None),  # T5: relative positions, trained on so many tokens
     ]
     lengths = [int(length) for length in stated if length is not None and 0 < length < UNSTATED_LENGTH]
     if config.max_length is None:

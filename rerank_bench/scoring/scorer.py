@@ -29,6 +29,8 @@ SCORING_CODE_VERSION = 1
 
 FAMILIES = {
     "sequence-classifier": "rerank_bench.scoring.sequence_classifier:SequenceClassifierScorer",
+    "causal-lm": "rerank_bench.scoring.causal_lm:CausalLmScorer",
+    "seq2seq": "rerank_bench.scoring.seq2seq:Seq2SeqScorer",
     "bi-encoder": "rerank_bench.scoring.bi_encoder:BiEncoderScorer",
     "onnx": "rerank_bench.scoring.onnx_classifier:OnnxClassifierScorer",
 }
@@ -57,6 +59,14 @@ class ScorerConfig:
     """How a rerank endpoint is spoken to."""
     positive_label: str | None = None
     """Name or index of the label that means relevant; ``None``: read from the names of two labels."""
+    instruction: str | None = None
+    """Task that a ``causal-lm`` or ``seq2seq`` model is told; ``None``: what its files or recipe say."""
+    template: str | None = None
+    """Their prompt: a name of ``templates.RECIPES``, or a text with ``{query}`` and ``{document}``."""
+    positive_token: str | None = None
+    """Their answer that means relevant; ``None``: what files or recipe say."""
+    negative_token: str | None = None
+    """Their answer that means not relevant."""
 
     def __post_init__(self) -> None:
         check_device_name(self.device)
@@ -265,6 +275,7 @@ def load_checkpoint(checkpoint: Checkpoint, model: ModelSpec, config: ScorerConf
         ScoringError: The checkpoint cannot be scored with.
         EnvironmentMissingError: A device or an extra is absent.
     """
+    _check_prompt_options(checkpoint, config)
     return LoadedScorer(_family_class(checkpoint).load(checkpoint, config), model, config)
 
 
@@ -274,6 +285,28 @@ def _with_options(config: ScorerConfig, options: dict[str, Any]) -> ScorerConfig
     if unknown:
         raise ConfigError(describe_unknown("scorer option", unknown, known))
     return replace(config, **options)
+
+
+PROMPT_FAMILIES = ("causal-lm", "seq2seq")
+"""Families that are asked in words."""
+
+PROMPT_OPTIONS = ("instruction", "template", "positive_token", "negative_token")
+
+
+def _check_prompt_options(checkpoint: Checkpoint, config: ScorerConfig) -> None:
+    """Raise where an option would be left out in silence.
+
+    Raises:
+        ConfigError: An option for prompts, and a family without them.
+    """
+    given = [name for name in PROMPT_OPTIONS if getattr(config, name) is not None]
+    if given and checkpoint.family not in PROMPT_FAMILIES:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        msg = (
+            f"{names} is for models of the families {' and '.join(PROMPT_FAMILIES)}; {checkpoint.name!r} is a "
+            f"{checkpoint.family}. Drop it, or run that model apart"
+        )
+        raise ConfigError(msg)
 
 
 def _family_class(checkpoint: Checkpoint) -> Any:
