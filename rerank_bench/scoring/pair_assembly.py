@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.tokenization import FlatTokens, TokenBatch, empty_batch, encode_whole, tokenize_texts
+from rerank_bench.scoring.word_cache import ranges
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,30 +67,25 @@ class EncodedPairs:
         kept = self.kept[indices]
         lengths = kept.sum(axis=1) + template.num_special
         batch = empty_batch(lengths, self.queries.pad_id, has_types=template.type_ids is not None)
-        num_prefix, num_middle = len(template.prefix), len(template.middle)
-        batch.input_ids[:, :num_prefix] = template.prefix
-        for row, ((query, doc), (num_query, num_doc)) in enumerate(
-            zip(self.pairs[indices].tolist(), kept.tolist(), strict=True)
-        ):
-            ids = batch.input_ids[row]
-            query_stop = num_prefix + num_query
-            doc_start = query_stop + num_middle
-            doc_stop = doc_start + num_doc
-            ids[num_prefix:query_stop] = self._piece(self.queries, query, num_query)
-            ids[query_stop:doc_start] = template.middle
-            ids[doc_start:doc_stop] = self._piece(self.docs, doc, num_doc)
-            ids[doc_stop : doc_stop + len(template.suffix)] = template.suffix
-            if batch.token_type_ids is not None and template.type_ids is not None:
-                stops = (num_prefix, query_stop, doc_start, doc_stop, doc_stop + len(template.suffix))
-                start = 0
-                for stop, type_id in zip(stops, template.type_ids, strict=True):
-                    batch.token_type_ids[row, start:stop] = type_id
-                    start = stop
+        flat = batch.input_ids.reshape(-1)  # a view
+        width = batch.input_ids.shape[1]
+        row_starts = np.arange(len(indices), dtype=np.int64) * width
+        # Where every row's five segments stop: prefix, query, middle, document, suffix.
+        sizes = np.empty((len(indices), 5), dtype=np.int64)
+        sizes[:, 0], sizes[:, 2], sizes[:, 4] = len(template.prefix), len(template.middle), len(template.suffix)
+        sizes[:, 1], sizes[:, 3] = kept[:, 0], kept[:, 1]
+        stops = np.cumsum(sizes, axis=1)  # (B, 5)
+        for column, special in ((0, template.prefix), (2, template.middle), (4, template.suffix)):
+            at = row_starts + stops[:, column] - len(special)
+            flat[at[:, None] + np.arange(len(special))] = special
+        for column, texts, rows in ((1, self.queries, self.pairs[indices, 0]), (3, self.docs, self.pairs[indices, 1])):
+            count = sizes[:, column]
+            starts = texts.offsets[rows + 1] - count if self.keeps_end else texts.offsets[rows]
+            flat[ranges(row_starts + stops[:, column] - count, count)] = texts.ids[ranges(starts, count)]
+        if batch.token_type_ids is not None and template.type_ids is not None:
+            types = np.repeat(np.tile(np.asarray(template.type_ids), len(indices)), sizes.reshape(-1))
+            batch.token_type_ids[batch.attention_mask.astype(bool)] = types
         return batch
-
-    def _piece(self, texts: FlatTokens, index: int, num_kept: int) -> NDArray[np.int32]:
-        start, stop = texts.offsets[index], texts.offsets[index + 1]
-        return texts.ids[stop - num_kept : stop] if self.keeps_end else texts.ids[start : start + num_kept]
 
 
 def truncate_longest_first(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rerank_bench import progress
 from rerank_bench.errors import ScoringError
+from rerank_bench.scoring.word_cache import WordCache, collect_ids, ranges, splits_at_spaces
 
 CHUNK_TEXTS = 4_096
 """Texts per call of the tokenizer: enough to keep all cores busy, few enough for a moving progress bar."""
@@ -60,12 +61,14 @@ class FlatTokens:
 
     def batch(self, indices: NDArray[np.int64]) -> TokenBatch:
         """Return the items at ``indices``, padded."""
-        starts, stops = self.offsets[indices], self.offsets[indices + 1]
-        batch = empty_batch(stops - starts, self.pad_id, has_types=self.type_ids is not None)
-        for row, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
-            batch.input_ids[row, : stop - start] = self.ids[start:stop]
-            if batch.token_type_ids is not None and self.type_ids is not None:
-                batch.token_type_ids[row, : stop - start] = self.type_ids[start:stop]
+        starts = self.offsets[indices]
+        lengths = self.offsets[indices + 1] - starts
+        batch = empty_batch(lengths, self.pad_id, has_types=self.type_ids is not None)
+        is_token = batch.attention_mask.astype(bool)
+        source = ranges(starts, lengths)
+        batch.input_ids[is_token] = self.ids[source]
+        if batch.token_type_ids is not None and self.type_ids is not None:
+            batch.token_type_ids[is_token] = self.type_ids[source]
         return batch
 
 
@@ -96,17 +99,33 @@ def tokenize_texts(tokenizer: Any, texts: Sequence[str], *, keep: int, keeps_end
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = tokenizer.split_special_tokens
-    full_lengths = np.zeros(len(texts), dtype=np.int64)
-    parts: list[NDArray[np.int32]] = []
+    cache = WordCache(backend) if splits_at_spaces(tokenizer) else None
+    parts: list[NDArray[np.int32]] = [np.empty(0, dtype=np.int32)]
+    lengths: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
     with _tracked(len(texts)) as advance:
         for start in range(0, len(texts), CHUNK_TEXTS):
             chunk = list(texts[start : start + CHUNK_TEXTS])
-            for row, encoding in enumerate(backend.encode_batch_fast(chunk, add_special_tokens=False), start=start):
-                ids = encoding.ids
-                full_lengths[row] = len(ids)
-                parts.append(np.asarray(ids[-keep:] if keeps_end else ids[:keep], dtype=np.int32))
+            if cache is None:
+                encodings = backend.encode_batch_fast(chunk, add_special_tokens=False)
+                ids, counts = collect_ids(encoding.ids for encoding in encodings)
+            else:
+                ids, counts = cache.encode(chunk)
+            lengths.append(counts)
+            parts.append(_cut(ids, counts, keep, keeps_end=keeps_end))
             advance(len(chunk))
-    return _flat(parts, None, full_lengths, tokenizer.pad_token_id)
+    full_lengths = np.concatenate(lengths)
+    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.cumsum(np.minimum(full_lengths, keep), out=offsets[1:])
+    return FlatTokens(np.concatenate(parts), None, offsets, full_lengths, tokenizer.pad_token_id)
+
+
+def _cut(ids: NDArray[np.int32], counts: NDArray[np.int64], keep: int, *, keeps_end: bool) -> NDArray[np.int32]:
+    """Return the first (or last) ``keep`` ids of every text."""
+    kept = np.minimum(counts, keep)
+    if np.array_equal(kept, counts):
+        return ids
+    starts = np.cumsum(counts) - counts
+    return ids[ranges(starts + (counts - kept if keeps_end else 0), kept)]
 
 
 def encode_whole(
