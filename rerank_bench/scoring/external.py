@@ -103,11 +103,6 @@ class ExternalScorer:
             }
         )
 
-    @property
-    def is_storable(self) -> bool:
-        """Whether the user named a revision: without one the weights behind an address may change unseen."""
-        return self.revision is not None
-
     def describe(self) -> dict[str, Any]:
         """Return what a result records, JSON-able; the key is not part of it."""
         parts = urlsplit(self.client.url)

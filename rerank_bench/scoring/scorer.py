@@ -153,10 +153,6 @@ class TextEncoder(Described, Protocol):
 class ListScorer(Described, Protocol):
     """Is handed one query with many documents at a time, as texts, and counts no tokens: a service elsewhere."""
 
-    @property
-    def is_storable(self) -> bool:
-        """Whether the fingerprint says enough of the model to keep its scores for another run."""
-
     def score_lists(
         self,
         queries: Sequence[str],

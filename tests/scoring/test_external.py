@@ -370,11 +370,13 @@ def test_a_proxy_is_used_but_never_for_this_machine(
         assert proxy.paths == ["http://ranker.invalid/v1/rerank"]
 
 
-def test_scores_are_kept_only_for_a_named_revision(endpoint: LoopbackEndpoint) -> None:
+def test_the_fingerprint_covers_address_model_shape_and_revision(endpoint: LoopbackEndpoint) -> None:
     unnamed, first, second = (load(endpoint, revision=revision) for revision in (None, "2026-11-01", "2026-11-02"))
-    assert [loaded.scorer.is_storable for loaded in (unnamed, first, second)] == [False, True, True]  # type: ignore[union-attr]  # list scorers
-    fingerprints = {loaded.fingerprint for loaded in (unnamed, first, second, load(endpoint, "#m"))}
-    assert len(fingerprints) == 4
+    assert first.describe()["revision"] == "2026-11-01"
+    fingerprints = {
+        loaded.fingerprint for loaded in (unnamed, first, second, load(endpoint, "#m"), load(endpoint, shape="texts"))
+    }
+    assert len(fingerprints) == 5
     assert load(endpoint, docs_per_request=1).fingerprint == unnamed.fingerprint
 
 
