@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError, ScoringError
+from rerank_bench.scoring.acceleration import PROBE_PAIRS
 from rerank_bench.scoring.checkpoints import Checkpoint, FileFingerprints, fingerprint_files
 from rerank_bench.scoring.devices import default_batch_tokens
 from rerank_bench.scoring.labels import Labels, read_labels
@@ -69,7 +70,7 @@ class OnnxClassifierScorer:
             prompt=query_prompt(checkpoint),
             skeleton=skeleton,
         )
-        check_padding(checkpoint.name, scorer.encode(*_PROBE), scorer.score_batch, is_exact=False)
+        check_padding(checkpoint.name, scorer.encode(*PROBE_PAIRS), scorer.score_batch, is_exact=False)
         return scorer
 
     @property
@@ -98,7 +99,7 @@ class OnnxClassifierScorer:
 
     def describe(self) -> dict[str, Any]:
         """Return what a result records of the model, JSON-able."""
-        from importlib.metadata import version
+        import onnxruntime
 
         return {
             "name": self.checkpoint.name,
@@ -109,7 +110,7 @@ class OnnxClassifierScorer:
             "tokenizer_fingerprint": self.files.tokenizer,
             "dtype": "as exported",
             "device": self.graph.device,
-            "onnxruntime": version("onnxruntime-gpu" if self.graph.device == "cuda" else "onnxruntime"),
+            "onnxruntime": onnxruntime.__version__,
             "num_parameters": sum(parameter.numel() for parameter in self.skeleton.parameters()),
             "max_length": self.tokenizer.max_length,
             "pair_assembly": "whole pairs" if self.tokenizer.template is None else "pieces",
@@ -146,14 +147,6 @@ class OnnxClassifierScorer:
             )
             raise ScoringError(msg)
         return np.asarray(self.labels.score(torch.from_numpy(logits)).numpy(), dtype=np.float32)
-
-
-_PROBE = (
-    ["how to stop a program", "list"],
-    ["text", "a query, a document and a score " * 3],
-    np.asarray([[0, 0], [1, 1]]),
-)
-"""Two pairs of different length."""
 
 
 def _read_skeleton(checkpoint: Checkpoint) -> Any:

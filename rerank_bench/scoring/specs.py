@@ -101,7 +101,7 @@ def _parse_external(text: str) -> ModelSpec:
         is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_address = False
-    if not is_address or any(letter.isspace() for letter in address):
+    if not is_address or any(not "!" <= letter <= "~" for letter in address.partition("#")[0]):
         msg = "a rerank endpoint is 'http://HOST:PORT/PATH' or 'https://…', if wanted with '#model-name'; found another form"
         raise ConfigError(msg)
     secret = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(name)]

@@ -85,6 +85,8 @@ def test_what_has_no_form_is_unknown(text: str) -> None:
         "http:///rerank",
         "https://host:abc/",
         "http://ho st/",
+        "http://host/caf\u00e9",
+        "http://host/\x00",
         "http://[::1",
     ],
 )
