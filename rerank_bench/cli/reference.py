@@ -11,6 +11,7 @@ from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
 from rerank_bench.cli import cache, datasets
 from rerank_bench.cli.candidates import candidates
+from rerank_bench.cli.doctor import doctor
 from rerank_bench.cli.evaluate import evaluate
 from rerank_bench.cli.leaderboard import leaderboard
 from rerank_bench.cli.run import run
@@ -20,6 +21,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "candidates": candidates,
     "evaluate": evaluate,
     "leaderboard": leaderboard,
+    "doctor": doctor,
     "datasets list": datasets.list_datasets,
     "datasets show": datasets.show_dataset,
     "datasets verify": datasets.verify_dataset,

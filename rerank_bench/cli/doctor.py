@@ -1,0 +1,65 @@
+"""``rerank-bench doctor``: a model's self-test."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rerank_bench.cli import options
+from rerank_bench.cli.console import command, print_json, stdout_console
+
+EXIT_UNUSABLE = 2
+
+
+def doctor(
+    *,
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", metavar="SPEC", help="Hub id, local folder, demo or module:callable."),
+    ] = "demo",
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    dtype: Annotated[
+        options.DtypeChoice,
+        typer.Option(metavar="NAME", help="Width of the trunk: auto, float32, bfloat16 or float16."),
+    ] = options.DtypeChoice.auto,
+    max_length: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Tokens per pair; default: what the checkpoint says.")
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Overrides the family that the checkpoint's files state.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="REV", help="Revision of a hub model: commit, tag or branch.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Let the checkpoint bring code of its own.")
+    ] = False,
+    positive_label: options.PositiveLabel = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Load a model and examine it: what it is, whether it ranks what anyone would, whether its scores can be relied on.
+
+    Exit code 2 when a score is not finite or depends on batch or order; warnings leave it at 0.
+    """
+    with command(quiet=quiet):
+        from rerank_bench.cli.render_doctor import render_examination
+        from rerank_bench.doctor.examination import examine
+
+        found = examine(
+            model,
+            device=device,
+            dtype=dtype.value,
+            max_length=max_length,
+            family=family,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            positive_label=positive_label,
+        )
+        if json:
+            print_json(found.as_dict())
+        else:
+            render_examination(stdout_console(), found)
+        if found.has_failed:
+            raise typer.Exit(EXIT_UNUSABLE)
