@@ -19,6 +19,7 @@ from rerank_bench.first_stage.bm25 import BM25Config
 from rerank_bench.first_stage.candidate_store import cached_candidates
 from rerank_bench.first_stage.candidates import (
     PUBLISHED,
+    candidates_fingerprint,
     candidates_from_lists,
     candidates_from_run,
     parse_first_stage,
@@ -49,9 +50,9 @@ def prepare_dataset(name: str, request: Request) -> PreparedDataset:
     started = time.perf_counter()
     config = request.config
     dataset = load_dataset(name, split=config.split)
-    if config.limit is not None:
-        dataset = _first_queries(dataset, config.limit)
     candidates = build_candidates(dataset, first_stage=config.first_stage, depth=config.depth)
+    if config.limit is not None:
+        dataset, candidates = _first_queries(dataset, candidates, config.limit)
     pool = build_pool(candidates, dataset.qrels)
     seconds = time.perf_counter() - started
     num_candidates = sum(len(docs) for docs in candidates.by_query.values())
@@ -62,11 +63,15 @@ def prepare_dataset(name: str, request: Request) -> PreparedDataset:
     return PreparedDataset(dataset=dataset, candidates=candidates, pool=pool, load_seconds=seconds)
 
 
-def _first_queries(dataset: Dataset, limit: int) -> Dataset:
-    """Return the data set with its first queries only, and with the fingerprints of those."""
+def _first_queries(dataset: Dataset, candidates: CandidateSet, limit: int) -> tuple[Dataset, CandidateSet]:
+    """Return both with the first queries only, and with the fingerprints of those."""
     queries = dict(list(dataset.queries.items())[:limit])
     qrels = {query_id: judged for query_id, judged in dataset.qrels.items() if query_id in queries}
-    return with_fingerprints(replace(dataset, queries=queries, qrels=qrels))
+    by_query = {query_id: candidates.by_query[query_id] for query_id in queries}
+    return (
+        with_fingerprints(replace(dataset, queries=queries, qrels=qrels)),
+        replace(candidates, by_query=by_query, fingerprint=candidates_fingerprint(by_query)),
+    )
 
 
 def build_candidates(dataset: Dataset, *, first_stage: str = "bm25", depth: int = DEFAULT_DEPTH) -> CandidateSet:

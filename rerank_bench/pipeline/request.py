@@ -92,6 +92,10 @@ def resolve_request(config: RunConfig) -> Request:
 
 
 def _label(config: RunConfig, selection: Selection) -> str:
-    """Return what the results' folder is called after: the suites, and the data sets that were asked for by name."""
+    """Return what the results' folder is called after: the suites, the data sets asked for by name, the limit.
+
+    A limited run has a folder of its own, so that it takes the place of no whole one.
+    """
     names = [Path(name).expanduser().resolve().name for name in config.datasets or selection.datasets]  # "." too
-    return "+".join(dict.fromkeys([*selection.suites, *(names if config.datasets or not selection.suites else ())]))
+    parts = dict.fromkeys([*selection.suites, *(names if config.datasets or not selection.suites else ())])
+    return "+".join(parts) + (f"-limit{config.limit}" if config.limit is not None else "")

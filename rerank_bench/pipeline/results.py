@@ -21,7 +21,7 @@ from rerank_bench.provenance import describe_invocation
 from rerank_bench.ranking import rank_docs
 from rerank_bench.records import PROTOCOL_VERSION, Evaluation
 from rerank_bench.reporting.run_folder import SCHEMA_VERSION, DatasetArtifacts, file_stem, write_run_folder
-from rerank_bench.scoring.lazy_scorer import open_scorer
+from rerank_bench.scoring.lazy_scorer import LazyScorer
 from rerank_bench.scoring.specs import ModelSpec
 
 MODEL_FIELDS = (
@@ -50,15 +50,21 @@ class RunOutcome:
     folder: Path
 
 
-def run_model(model: ModelSpec, prepared: Sequence[PreparedDataset], request: Request) -> RunOutcome:
+def run_model(
+    model: ModelSpec, scorer: LazyScorer | None, prepared: Sequence[PreparedDataset], request: Request
+) -> RunOutcome:
     """Score, evaluate and write one model's run folder.
+
+    Args:
+        model: The model as it was asked for.
+        scorer: The same, opened; ``None`` for what ranks ids.
+        prepared: The data sets.
+        request: The whole request.
 
     Raises:
         ScoringError: The model cannot be loaded, or its output is wrong.
         EnvironmentMissingError: A device, an extra, the network or disk space is missing.
     """
-    use_store = request.config.use_cache
-    scorer = open_scorer(model, config=request.scorer, use_store=use_store) if model.scores_texts else None
     description: dict[str, Any] = dict.fromkeys(MODEL_FIELDS)
     datasets: dict[str, dict[str, Any]] = {}
     artifacts: dict[str, DatasetArtifacts] = {}
@@ -75,7 +81,8 @@ def run_model(model: ModelSpec, prepared: Sequence[PreparedDataset], request: Re
         )
         timing = {"load_seconds": ready.load_seconds, "evaluate_seconds": time.perf_counter() - started}
         name = ready.dataset.name
-        datasets[name] = _dataset_block(ready, evaluation, timing | dict(scored.timing), request)
+        counts = {**evaluation.counts, **scored.counts}
+        datasets[name] = _dataset_block(ready, evaluation, counts, timing | dict(scored.timing))
         artifacts[name] = _artifacts(ready, scored.by_query, evaluation)
     result = {
         "schema_version": SCHEMA_VERSION,
@@ -102,13 +109,21 @@ def run_model(model: ModelSpec, prepared: Sequence[PreparedDataset], request: Re
 
 
 def _suites(selection: Selection, prepared: Sequence[PreparedDataset]) -> dict[str, list[str]]:
-    """Return suite -> names of its data sets as the results carry them."""
+    """Return suite -> names of its data sets as the results carry them.
+
+    Several data sets named alone are a suite too, called ``a+b``: their mean deserves an interval.
+    """
     name_of = {given: ready.dataset.name for given, ready in zip(selection.datasets, prepared, strict=True)}
-    return {suite: [name_of[given] for given in members] for suite, members in selection.suites.items()}
+    suites = {suite: [name_of[given] for given in members] for suite, members in selection.suites.items()}
+    in_suites = {given for members in selection.suites.values() for given in members}
+    alone = [name for given, name in name_of.items() if given not in in_suites]
+    if len(alone) > 1:
+        suites["+".join(alone)] = alone
+    return suites
 
 
 def _dataset_block(
-    ready: PreparedDataset, evaluation: Evaluation, timing: Mapping[str, Any], request: Request
+    ready: PreparedDataset, evaluation: Evaluation, counts: Mapping[str, int], timing: Mapping[str, Any]
 ) -> dict[str, Any]:
     dataset = ready.dataset
     num_pairs = sum(len(doc_ids) for doc_ids in ready.pool.values())
@@ -117,9 +132,9 @@ def _dataset_block(
         "source": dict(dataset.source),
         "fingerprints": {**dataset.fingerprints, "candidates": ready.candidates.fingerprint},
         "first_stage": dict(ready.candidates.first_stage),
-        "depth": request.config.depth,
+        "depth": ready.candidates.depth,
         "counts": {
-            **evaluation.counts,
+            **counts,
             "documents": len(dataset.collection),
             "judgements": sum(len(judged) for judged in dataset.qrels.values()),
             "pairs": num_pairs,

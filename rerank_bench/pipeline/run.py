@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rerank_bench.evaluation.measures import STANDARD_MEASURES, parse_measures
 from rerank_bench.evaluation.stored_run import StoredRunEvaluation, evaluate_stored_run
@@ -17,6 +17,9 @@ from rerank_bench.records import Qrels, Run, View
 from rerank_bench.reporting.leaderboard import read_rows, update_leaderboard
 from rerank_bench.reporting.rows import rows_from_result
 from rerank_bench.trec_io import read_qrels, read_run
+
+if TYPE_CHECKING:
+    from rerank_bench.scoring.lazy_scorer import LazyScorer
 
 LOCAL_LEADERBOARD = Path("leaderboards/results.csv")
 
@@ -58,10 +61,11 @@ def run_models(config: RunConfig) -> RunReport:
     """Do what ``config`` says; see ``run``."""
     request = resolve_request(config)
     leaderboard = _find_leaderboard(request)
+    scorers = _open_scorers(request)  # before the data: a model that is not there is told at once
     prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
     outcomes = []
     for model in request.models:
-        outcome = run_model(model, prepared, request)
+        outcome = run_model(model, scorers.pop(0), prepared, request)  # popped: one model's weights at a time
         if leaderboard is not None:  # at once: what fails or is interrupted later takes nothing back
             update_leaderboard(leaderboard, rows_from_result(outcome.result, run_folder=str(outcome.folder)))
         outcomes.append(outcome)
@@ -69,6 +73,21 @@ def run_models(config: RunConfig) -> RunReport:
     return RunReport(
         outcomes=outcomes, folder=request.out, leaderboard=leaderboard, plots=plots, view=request.config.view
     )
+
+
+def _open_scorers(request: Request) -> list[LazyScorer | None]:
+    """Return each model's scorer, its weights not loaded yet; ``None`` for what ranks ids."""
+    from rerank_bench.scoring.lazy_scorer import open_scorer
+
+    scorers: list[LazyScorer | None] = []
+    for model in request.models:
+        scorer = None
+        if model.scores_texts:
+            scorer = open_scorer(model, config=request.scorer, use_store=request.config.use_cache)
+            if model.kind == "callable":
+                scorer.loaded  # noqa: B018  imports the function: there is nothing to save by waiting
+        scorers.append(scorer)
+    return scorers
 
 
 def _find_leaderboard(request: Request) -> Path | None:

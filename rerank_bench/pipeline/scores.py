@@ -24,6 +24,8 @@ class PoolScores:
     """query_id -> one score per document of its pool."""
     description: Mapping[str, Any]
     timing: Mapping[str, Any]
+    counts: Mapping[str, int]
+    """What of a stored run and of the pool did not meet; empty for other models."""
 
 
 def rank_ids(model: ModelSpec, ready: PreparedDataset) -> PoolScores:
@@ -34,7 +36,9 @@ def rank_ids(model: ModelSpec, ready: PreparedDataset) -> PoolScores:
         pool = {query_id: doc_ids for query_id, doc_ids in pool.items() if len(ready.candidates.by_query[query_id])}
     ranked = rank_baseline(model, pool, qrels=ready.dataset.qrels)
     rest = {query_id: scores_from_ranks(len(ready.pool[query_id])) for query_id in ready.pool if query_id not in pool}
-    return PoolScores(by_query={**ranked.by_query, **rest}, description=ranked.description, timing={})
+    return PoolScores(
+        by_query={**ranked.by_query, **rest}, description=ranked.description, timing={}, counts=ranked.counts
+    )
 
 
 def score_texts(scorer: LazyScorer, ready: PreparedDataset) -> PoolScores:
@@ -59,4 +63,4 @@ def score_texts(scorer: LazyScorer, ready: PreparedDataset) -> PoolScores:
     by_query = dict(zip(query_ids, np.split(outcome.scores, ends[:-1]), strict=True))
     timing = outcome.stats.as_dict()
     description = scorer.describe() | {"batch_tokens": timing["batch_tokens"]}
-    return PoolScores(by_query=by_query, description=description, timing=timing)
+    return PoolScores(by_query=by_query, description=description, timing=timing, counts={})

@@ -221,7 +221,7 @@ def test_a_limited_run_has_fingerprints_and_candidates_of_its_own(tmp_path: Path
     assert part["corpus"] == whole["corpus"]
     assert all(part[name] != whole[name] for name in ("queries", "qrels", "candidates"))
     assert not [message for message in notes if "built anew" in message]
-    assert sum("taken from" in message for message in notes) == 1
+    assert sum("taken from" in message for message in notes) == 2  # both are cut or taken from the whole list
 
 
 def test_a_file_in_the_place_of_the_results_folder_is_said(tmp_path: Path) -> None:
@@ -287,3 +287,49 @@ def test_the_candidates_alone(tmp_path: Path) -> None:
 def test_a_config_is_checked_when_it_is_made() -> None:
     with pytest.raises(ConfigError, match="depth"):
         RunConfig(depth=-1)
+
+
+def test_a_limit_takes_the_first_lists_of_a_run_file(tmp_path: Path) -> None:
+    whole = run_tiny(tmp_path / "a", "oracle").outcomes[0].folder / "tiny.candidates.trec.gz"
+    limited = run_tiny(tmp_path / "b", "first-stage", first_stage=str(whole), limit=2)
+    lists = read_run(limited.outcomes[0].folder / "tiny.candidates.trec.gz")
+    assert {q: docs.doc_ids for q, docs in lists.items()} == {
+        q: docs.doc_ids for q, docs in read_run(whole).items() if q in {"q-drink", "q-moon"}
+    }
+
+
+def test_a_limited_run_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["oracle"], datasets=[TINY]).folder == Path("runs/tiny")
+    assert run(["oracle"], datasets=[TINY], limit=2).folder == Path("runs/tiny-limit2")
+
+
+def test_several_data_sets_are_a_suite_with_an_interval(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(TINY, other)
+    result = run(["oracle"], datasets=[TINY, other], out=tmp_path / "runs").outcomes[0].result
+    assert result["suites"]["tiny+other"]["datasets"] == ["tiny", "other"]
+    summary = result["suites"]["tiny+other"]["views"]["end_to_end"]["measures"]["nDCG@10"]
+    single = result["datasets"]["tiny"]["views"]["end_to_end"]["measures"]["nDCG@10"]
+    assert summary["delta"] == pytest.approx(single["delta"])
+    assert summary["ci"][0] < summary["delta"] < summary["ci"][1]
+    jsonschema.Draft202012Validator(result_schema()).validate(result)
+
+
+def test_what_a_stored_run_lacks_is_counted_per_data_set(tmp_path: Path) -> None:
+    path = tmp_path / "part.trec"
+    path.write_text(
+        "q-drink Q0 tea 1 2 t\nq-moon Q0 tides 1 2 t\nq-dough Q0 yeast 1 1 t\nq-chain Q0 twin-a 1 1 t\nq-zero Q0 sun 1 1 t\n"
+        "q-else Q0 sun 1 1 t\n"
+    )
+    result = run_tiny(tmp_path / "out", f"run:{path}").outcomes[0].result
+    counts = result["datasets"]["tiny"]["counts"]
+    assert counts["queries_outside_pool"] == 1
+    assert counts["queries_with_unscored_docs"] == 5
+    assert "unscored_docs" not in result["model"]
+
+
+def test_a_model_that_cannot_be_opened_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no_such_module"):
+        run_tiny(tmp_path / "out", "first-stage", "no_such_module:score")
+    assert not (tmp_path / "out").exists()
