@@ -64,21 +64,23 @@ class ModelRequest:
             found = read_json(self.path)
         except (DataError, OSError):
             return None
-        if not isinstance(found, dict) or found.get("key") != self.key:
+        if not isinstance(found, dict) or found != _sealed(found.get("memo"), self.key):
             return None
-        fingerprint, description = found.get("fingerprint"), found.get("description")
-        if not isinstance(fingerprint, str) or not isinstance(description, dict):
-            return None
-        return ModelMemo(fingerprint=fingerprint, description=description)
+        return ModelMemo(**found["memo"])
 
     def write(self, memo: ModelMemo) -> None:
         """Leave the memo, unless the files have changed since they were read."""
         if _states(self.checkpoint) != self.file_states:
             return
         try:
-            write_json(self.path, {"key": self.key, **asdict(memo)})
+            write_json(self.path, _sealed(asdict(memo), self.key))
         except EnvironmentMissingError as error:
             progress.note(f"{self.checkpoint.name} will be loaded again the next time: {error}")
+
+
+def _sealed(memo: Any, key: str) -> dict[str, Any]:
+    """Return a memo as it stands in its file; one that was damaged does not agree with its checksum."""
+    return {"memo": memo, "key": key, "checksum": fingerprint_json([memo, key])}
 
 
 def scores_folder() -> Path:
