@@ -66,7 +66,9 @@ COLUMNS: tuple[LeaderboardColumn, ...] = (
     LeaderboardColumn("model", "text", "name of the model or of the baseline", is_required=True),
     LeaderboardColumn("family", "text", "how the model scores; `baseline` for the baselines", is_required=True),
     LeaderboardColumn("revision", "text", "revision of the model on the hub"),
-    LeaderboardColumn("weights_fingerprint", "text", "SHA-256 of the model's weights and tokenizer, or of a stored run's file"),
+    LeaderboardColumn(
+        "weights_fingerprint", "text", "SHA-256 of the model's weights and tokenizer, or of a stored run's file"
+    ),
     LeaderboardColumn("num_parameters", "integer", "number of the model's parameters"),
     LeaderboardColumn("max_length", "integer", "longest input, in tokens"),
     LeaderboardColumn("dtype", "text", "number type of the model's trunk"),
@@ -112,6 +114,10 @@ MODEL_COLUMNS = ("model", "weights_fingerprint", "max_length", "dtype", "device"
 
 KEY_COLUMNS = ("kind", "dataset", *COMPARABILITY_COLUMNS, "view", *MODEL_COLUMNS)
 """A new row replaces the one with the same values here."""
+
+
+TIMED_COLUMNS = ("truncated_share", "score_seconds", "pairs_per_second", "tokens_per_second")
+"""Known only when pairs were really scored, not taken from the score store."""
 
 
 def format_field(column: LeaderboardColumn, value: Any) -> str:

@@ -22,6 +22,7 @@ from rerank_bench.reporting.columns import (
     KEY_COLUMNS,
     MEASURE_COLUMNS,
     PRIMARY_MEASURE,
+    TIMED_COLUMNS,
     Row,
     format_field,
     parse_field,
@@ -130,7 +131,8 @@ def update_leaderboard(path: str | Path, rows: Sequence[Row]) -> LeaderboardUpda
     """Add rows to the leaderboard; a row with the same ``KEY_COLUMNS`` is replaced.
 
     Processes that update the same file at once wait for each other, and nothing of either is lost.  A reader sees
-    either the old file or the new one.  The file is made when it does not exist.
+    either the old file or the new one.  The file is made when it does not exist.  What was timed stays when the same
+    scores came from the score store this time, on the same machine: nothing was timed then.
 
     Raises:
         ConfigError: A row lacks a column, has an unknown one or a wrong value; the file is as it was.
@@ -141,9 +143,16 @@ def update_leaderboard(path: str | Path, rows: Sequence[Row]) -> LeaderboardUpda
     new_by_key = {row_key(row): row for row in (_check_new_row(row) for row in rows)}
     with file_lock(path):
         old_by_key = {row_key(row): row for row in read_rows(path)} if path.exists() else {}
-        write_text(path, _format_csv({**old_by_key, **new_by_key}.values()))
+        timed_by_key = {key: _with_old_times(row, old_by_key.get(key)) for key, row in new_by_key.items()}
+        write_text(path, _format_csv({**old_by_key, **timed_by_key}.values()))
     num_replaced = len(old_by_key.keys() & new_by_key.keys())
     return LeaderboardUpdate(len(new_by_key) - num_replaced, num_replaced)
+
+
+def _with_old_times(row: Row, old: Row | None) -> Row:
+    if old is None or row["pairs_per_second"] is not None or row["machine"] != old["machine"]:
+        return row
+    return row | {name: old[name] for name in TIMED_COLUMNS}
 
 
 def _check_new_row(row: Row) -> Row:

@@ -14,7 +14,7 @@ import pytest
 from sample_results import BASELINES, NANOBEIR, make_rows
 
 from rerank_bench.errors import ConfigError, DataError, EnvironmentMissingError, ParseError
-from rerank_bench.reporting.columns import HEADER, KEY_COLUMNS
+from rerank_bench.reporting.columns import HEADER, KEY_COLUMNS, TIMED_COLUMNS
 from rerank_bench.reporting.leaderboard import (
     LeaderboardUpdate,
     frame_from_rows,
@@ -276,3 +276,16 @@ def test_selecting_an_unknown_name_offers_the_nearest() -> None:
 def test_selecting_from_nothing_is_said() -> None:
     with pytest.raises(DataError, match="holds no rows"):
         select_rows(frame_from_rows([]))
+
+
+def test_what_was_timed_stays_when_the_scores_come_from_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    timed = make_rows(["demo"], {"pydocs": 0.45})
+    untimed = [row | dict.fromkeys(TIMED_COLUMNS) for row in timed]
+    update_leaderboard(path, timed)
+    update_leaderboard(path, [row | {"command": "again"} for row in untimed])
+    for row, old in zip(read_rows(path), timed, strict=True):
+        assert row["command"] == "again"
+        assert row["pairs_per_second"] == old["pairs_per_second"] is not None
+    update_leaderboard(path, [row | {"machine": "another"} for row in untimed])
+    assert {row["pairs_per_second"] for row in read_rows(path)} == {None}
