@@ -135,6 +135,7 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing() -> None:
     with progress.use_reporter(watcher):
         result = score_indexed(scorer, ["a b c"], docs, pairs, batch_tokens=1_000)
     assert result.scores.tolist() == [np.float32(overlap("a b c", doc)) for doc in docs]
+    assert result.stats.batch_tokens is not None
     assert result.stats.batch_tokens <= 60
     assert watcher.notes, "the user is told"
     assert all("out of memory; going on with batches of" in note for note in watcher.notes)
