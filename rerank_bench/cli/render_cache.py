@@ -14,8 +14,8 @@ def render_cache(console: Console, description: Mapping[str, Any]) -> None:
     """Print the folder, its parts with their sizes, and the stored scores of each model."""
     scores, candidates = description["scores"], description["candidates"]
     console.print(f"cache       {description['folder']}", soft_wrap=True, markup=False)
-    console.print(f"scores      {format_bytes(scores['bytes'])}, {len(scores['stores'])} files")
-    console.print(f"candidates  {format_bytes(candidates['bytes'])}, {len(candidates['lists'])} lists")
+    console.print(f"scores      {format_bytes(scores['bytes'])}, {_counted(len(scores['stores']), 'file')}")
+    console.print(f"candidates  {format_bytes(candidates['bytes'])}, {_counted(len(candidates['lists']), 'list')}")
     if not scores["stores"]:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -38,3 +38,7 @@ def format_bytes(number: int) -> str:
         if number_of_units < 999.5:
             return f"{number_of_units:,.1f} {unit}"
     return f"{number / 1_000_000_000:,.1f} GB"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
