@@ -100,12 +100,17 @@ def merge_adapter(model: Any, adapter: Adapter, weights: Mapping[str, Any], mode
     Raises:
         ScoringError: The adapter does not fit the base, or is of a kind that cannot be merged.
     """
-    from peft import PeftModel, get_peft_model_state_dict
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
+    settings = PeftConfig.from_pretrained(str(adapter.folder))
+    if not getattr(settings, "modules_to_save", None) and not settings.is_prompt_learning:
+        # Saved by transformers itself (as Sentence Transformers does): the head is the base's. Told the task, PEFT would
+        # look for a head in the adapter.
+        settings.task_type = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its own use of transformers; what matters is checked below
-            wrapped = PeftModel.from_pretrained(model, str(adapter.folder), is_trainable=False)
+            wrapped = PeftModel.from_pretrained(model, str(adapter.folder), config=settings, is_trainable=False)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         msg = f"model {model_name!r}: the adapter does not fit its base {adapter.base!r}: {error}"
         raise ScoringError(msg) from error

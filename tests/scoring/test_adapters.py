@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from peft import AutoPeftModelForSequenceClassification, LoraConfig, PromptTuningConfig, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
+from sentence_transformers import CrossEncoder
 from tiny_models import MAX_POSITIONS, write_encoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -93,6 +94,19 @@ def test_an_adapter_of_a_classifier_with_other_labels(
     logits = forward_one_by_one(folder, trunk, text_pairs, num_labels=2)
     scores = load_scorer(str(folder), device="cpu").score(text_pairs)
     np.testing.assert_allclose(scores, logits[:, 1] - logits[:, 0], rtol=0, atol=1e-4)
+
+
+def test_an_adapter_that_sentence_transformers_saved(classifier: Any, text_pairs: Pairs, tmp_path: Path) -> None:
+    model = CrossEncoder(str(classifier("bert")), device="cpu", prompts={"web": "search "}, default_prompt_name="web")
+    model.add_adapter(
+        LoraConfig(task_type=TaskType.SEQ_CLS, target_modules=["query", "value"], init_lora_weights=False)
+    )
+    model.save_pretrained(str(tmp_path / "lora"), create_model_card=False)
+    assert not (tmp_path / "lora" / "config.json").exists()
+    expected = CrossEncoder(str(tmp_path / "lora"), device="cpu").predict(text_pairs, activation_fn=torch.nn.Identity())
+    loaded = load_scorer(str(tmp_path / "lora"), device="cpu")
+    np.testing.assert_allclose(loaded.score(text_pairs), expected, rtol=0, atol=1e-4)
+    assert loaded.describe()["query_prompt"] == "search "
 
 
 def test_the_fingerprint_covers_base_and_adapter(base: Path, tmp_path: Path) -> None:
