@@ -55,6 +55,8 @@ class BatchRunner:
     description: str
     unit: str
     journal: Journal | None = None
+    is_packed: bool = False
+    """Whether the model runs batches without padding."""
     counts: dict[str, Any] = field(init=False)
     """Of the whole job: items, tokens, batches, padding, the budget at the end."""
     lengths: NDArray[np.int32] = field(init=False)
@@ -135,6 +137,8 @@ class BatchRunner:
         return batches
 
     def _padded_tokens(self, indices: NDArray[np.int64]) -> int:
+        if self.is_packed:
+            return int(self.lengths[indices].sum(dtype=np.int64))
         return len(indices) * int(self.lengths[indices].max())
 
     def _halve(self, failed: NDArray[np.int64], error: BatchTooLargeError) -> None:

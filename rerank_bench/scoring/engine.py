@@ -182,8 +182,9 @@ class _Task:
         tokenised = time.perf_counter()
         budget = scorer.default_batch_tokens if self.batch_tokens is None else self.batch_tokens
         check_batch_tokens(budget)
+        is_packed = scorer.describe().get("batches") == "packed"
         if isinstance(scorer, TextEncoder):
-            runner = BatchRunner(items, budget, self.description, "texts")
+            runner = BatchRunner(items, budget, self.description, "texts", is_packed=is_packed)
             vectors = runner.run(scorer.embed_batch)
             values = np.empty(0, dtype=np.float32)
             if len(pairs):
@@ -192,7 +193,8 @@ class _Task:
             if stored is not None:
                 stored.add(self.rows, values, is_batch=False)
         else:
-            runner = BatchRunner(items, budget, self.description, "pairs", None if stored is None else Journal(stored))
+            journal = None if stored is None else Journal(stored)
+            runner = BatchRunner(items, budget, self.description, "pairs", journal, is_packed=is_packed)
             values = runner.run(scorer.score_batch, check=self._check)
         if stored is not None:
             stored.finish(runner.counts)

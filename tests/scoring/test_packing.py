@@ -67,7 +67,10 @@ def test_packed_scores_equal_one_pair_at_a_time(architecture: str, classifier: M
     scorer, notes = load(folder, batch_tokens=300)
     assert scorer.describe()["batches"] == scorer.describe()["attention"] == "packed"
     assert notes == []
-    found = scorer.score(text_pairs)
+    rows = np.stack([np.arange(len(text_pairs))] * 2, axis=1)
+    result = scorer.score_indexed([query for query, _ in text_pairs], [doc for _, doc in text_pairs], rows)
+    found = result.scores
+    assert result.stats.padding_share == 0.0
     assert np.unique(found).size > 40
     np.testing.assert_allclose(found, forward_alone(folder, scorer, text_pairs), atol=1e-5)
 
