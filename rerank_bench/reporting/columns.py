@@ -86,7 +86,11 @@ COLUMNS: tuple[LeaderboardColumn, ...] = (
     LeaderboardColumn("ties_share", "number", "share of queries in which a tie crosses rank 10"),
     LeaderboardColumn("truncated_share", "number", "share of the model's inputs cut to the longest length"),
     LeaderboardColumn("score_seconds", "number", "seconds spent tokenising and scoring"),
-    LeaderboardColumn("pairs_per_second", "number", "pairs per second of tokenising and scoring; empty if all scores were stored before"),
+    LeaderboardColumn(
+        "pairs_per_second",
+        "number",
+        "pairs per second of tokenising and scoring; empty if all scores were stored before",
+    ),
     LeaderboardColumn("tokens_per_second", "number", "tokens per second of tokenising and scoring"),
     LeaderboardColumn("datasets", "text", "names of a suite's data sets, joined by `;`"),
     LeaderboardColumn("machine", "text", "processor, cores and system"),
