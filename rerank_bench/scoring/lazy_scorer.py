@@ -43,6 +43,7 @@ class LazyScorer:
         self._request = request
         self._memo = None if request is None else request.read()
         self._loaded: LoadedScorer | None = None
+        self._has_store = request is not None
 
     @property
     def is_loaded(self) -> bool:
@@ -94,7 +95,7 @@ class LazyScorer:
         description: str = "score",
     ) -> EngineResult:
         """Score pairs given as indices into texts, those that are stored without the model; see ``engine``."""
-        if self._request is None:
+        if self._request is None or not self._has_store:
             return self.loaded.score_indexed(queries, docs, pairs, pair_name=pair_name, description=description)
         while True:
             fingerprint = self.fingerprint
@@ -111,6 +112,7 @@ class LazyScorer:
                         pair_name=pair_name,
                         description=description,
                     )
+                    self._has_store = store.is_open  # one that failed, and said so, is not tried again
             except _OtherScorerError:  # it is loaded now, so its own fingerprint counts from here on
                 continue
             self._remember(self._request)

@@ -74,7 +74,7 @@ class ModelRequest:
             return
         try:
             write_json(self.path, _sealed(asdict(memo), self.key))
-        except EnvironmentMissingError as error:
+        except (EnvironmentMissingError, OSError) as error:
             progress.note(f"{self.checkpoint.name} will be loaded again the next time: {error}")
 
 

@@ -198,8 +198,11 @@ def test_a_cache_that_cannot_be_written_is_passed_over(
     monkeypatch.setenv("RERANK_BENCH_CACHE", str(tmp_path / "file"))
     watcher = Watcher()
     with progress.use_reporter(watcher):
-        found = score(open_tiny(classifier("bert")))
+        scorer = open_tiny(classifier("bert"))
+        found = score(scorer)
+        again = score(scorer)
     plain = load_scorer(str(classifier("bert")), device="cpu").score_indexed(QUERIES, DOCS, PAIRS)
     assert found.scores.tobytes() == plain.scores.tobytes()
-    assert any("are not stored" in note for note in watcher.notes)
+    assert again.scores.tobytes() == plain.scores.tobytes()
+    assert sum("are not stored" in note for note in watcher.notes) == 1, "told once, whatever the number of data sets"
     assert any("will be loaded again the next time" in note for note in watcher.notes)
