@@ -1,37 +1,55 @@
 """Speed of scoring against Sentence Transformers' CrossEncoder, same weights and pairs, in the same process.
 
-    python benchmarks/scoring.py --pairs 2000 --rounds 3
-    python benchmarks/scoring.py --device cuda --pairs 20000 --peer-batch-size 256
+    python benchmarks/scoring.py --model minilm-l6 --pairs 2000 --rounds 3
+    python benchmarks/scoring.py --model modernbert-base --pairs 200 --threads 1 --peer-batch-size 32 8
+    python benchmarks/scoring.py --dtype bfloat16 --peer-dtype float32 bfloat16
+    python benchmarks/scoring.py --device cuda --dtype bfloat16 --pairs 20000 --peer-batch-size 32 128 512
+    python benchmarks/scoring.py --host-path --pairs 5000 --setting nanobeir
+    python benchmarks/scoring.py --linear 5000 50000
 
-The model has the shape of MiniLM-L6 or MiniLM-L12 and random weights, the tokenizer a WordPiece vocabulary of generated
+The models have the exact shapes of published ones and random weights, the tokenizer a WordPiece vocabulary of generated
 words; lengths follow MS MARCO: queries of about 6 words, passages of about 56, twenty passages a query.  Contestants
 take turns, round by round, and both include tokenising; medians over the rounds are compared.  Processor seconds stand
 beside those of the wall clock, which mean little while other work runs on the machine (then ``--threads 1``, too: threads
-that wait for one another burn processor time).  The largest difference of the scores is printed.  Prints a table and replaces the rows of the same setting in
-``benchmarks/results/scoring.csv``.
+that wait for one another burn processor time).  The peak is a large matrix product in the precision of the run, measured
+beside it; the share of it counts the trunk's linear layers on real tokens, all layers in full.
+
+``--host-path`` leaves out the forward pass of both: what tokenising and batching cost on one core.  ``--linear`` scores
+growing numbers of pairs with a small model of two layers.  Prints rows and replaces those of the same setting in
+``benchmarks/results/``.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import kendalltau
 
-from rerank_bench.provenance import describe_machine
+from rerank_bench.provenance import describe_machine, peak_memory_bytes
 from rerank_bench.scoring.scorer import LoadedScorer, load_scorer
 from rerank_bench.storage import atomic_writer
 
-RESULTS = Path(__file__).parent / "results" / "scoring.csv"
-LAYERS = {"minilm-l6": 6, "minilm-l12": 12}
+RESULTS = Path(__file__).parent / "results"
+LAYERS = {"minilm-l6": 6, "minilm-l12": 12, "modernbert-base": 22, "tiny": 2}
+LINEAR_WEIGHTS = {
+    "minilm-l6": 6 * (4 * 384**2 + 2 * 384 * 1536),
+    "minilm-l12": 12 * (4 * 384**2 + 2 * 384 * 1536),
+    "modernbert-base": 22 * (4 * 768**2 + 3 * 768 * 1152),
+    "tiny": 2 * (4 * 128**2 + 2 * 128 * 512),
+}
+"""Of a trunk's linear layers."""
 DOCS_PER_QUERY = 20
 NUM_WORDS = 20_000
 
@@ -54,8 +72,11 @@ def generate_words(rng: np.random.Generator) -> list[str]:
     return list(dict.fromkeys(drawn))[:NUM_WORDS]
 
 
-def generate_pairs(words: list[str], num_pairs: int, rng: np.random.Generator) -> Pairs:
-    """Return pairs in the order of their queries, with word frequencies after Zipf."""
+def generate_pairs(words: list[str], num_pairs: int, rng: np.random.Generator, *, is_nanobeir: bool = False) -> Pairs:
+    """Return pairs in the order of their queries, with word frequencies after Zipf.
+
+    As in NanoBEIR: passages of 150 words on average, of very different length, each ranked for two queries.
+    """
     weights = 1.0 / (np.arange(len(words)) + 2.7)
     bounds = np.cumsum(weights / weights.sum())
 
@@ -65,32 +86,51 @@ def generate_pairs(words: list[str], num_pairs: int, rng: np.random.Generator) -
 
     pairs: Pairs = []
     while len(pairs) < num_pairs:
-        query = text(rng.gamma(6, 1.0))
-        pairs += [(query, text(rng.gamma(5, 11.2))) for _ in range(DOCS_PER_QUERY)]
+        docs = [text(rng.gamma(2, 75.0) if is_nanobeir else rng.gamma(5, 11.2)) for _ in range(DOCS_PER_QUERY)]
+        for _ in range(2 if is_nanobeir else 1):
+            query = text(rng.gamma(6, 1.0))
+            pairs += [(query, doc) for doc in docs]
     return pairs[:num_pairs]
 
 
-def write_checkpoint(folder: Path, words: list[str], layers: int) -> None:
-    """Write a checkpoint of MiniLM's shape (384 wide, 12 heads) with random weights."""
+def write_checkpoint(folder: Path, words: list[str], model: str) -> None:
+    """Write a checkpoint of a published shape, or a ``tiny`` one, with random weights."""
     import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification, BertTokenizer
 
     letters = "abcdefghijklmnopqrstuvwxyz"
     # A tenth of the words is spelled from pieces, as rare words are.
     pieces = [*words[: NUM_WORDS * 9 // 10], *letters, *(f"##{letter}" for letter in letters)]
     tokens = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces])
     tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, model_max_length=512)
-    config = BertConfig(
-        vocab_size=30_522,
-        hidden_size=384,
-        num_hidden_layers=layers,
-        num_attention_heads=12,
-        intermediate_size=1536,
-        num_labels=1,
-    )
+    sizes: dict[str, Any] = {"vocab_size": 30_522, "num_labels": 1}
+    if model == "modernbert-base":  # the defaults of its class are this model's
+        kind = "modernbert"
+        sizes |= {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    else:
+        kind = "bert"
+        width = 128 if model == "tiny" else 384
+        sizes |= {"hidden_size": width, "num_attention_heads": width // 32, "intermediate_size": 4 * width}
+        sizes |= {"num_hidden_layers": LAYERS[model]}
     torch.manual_seed(0)
-    BertForSequenceClassification(config).save_pretrained(folder)
+    AutoModelForSequenceClassification.from_config(AutoConfig.for_model(kind, **sizes)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def measure_peak(dtype: str, device: str) -> float:
+    """Return operations per second of the best of ten large matrix products, by processor time on a CPU."""
+    import torch
+
+    size = 2_048 if device == "cpu" else 8_192
+    matrix = torch.randn(size, size, dtype=getattr(torch, dtype), device=device)
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    best = float("inf")
+    for _ in range(10):
+        started = clock()
+        float((matrix @ matrix)[0, 0])  # waits for the device
+        best = min(best, clock() - started)
+    return 2 * size**3 / best
 
 
 def run_ours(scorer: LoadedScorer) -> Callable[[Pairs], NDArray[np.float32]]:
@@ -128,32 +168,156 @@ def measure(
     return seconds, scores
 
 
-def write_rows(rows: list[dict[str, Any]]) -> None:
-    """Replace the rows of the same setting."""
-    key = ("model", "device", "dtype", "contestant", "pairs", "threads", "machine")
+def write_rows(name: str, rows: list[dict[str, Any]], key: tuple[str, ...]) -> None:
+    """Print rows, and replace those of the same key in a file of ``benchmarks/results``."""
+    path = RESULTS / name
     known: dict[tuple[str, ...], dict[str, Any]] = {}
-    if RESULTS.is_file():
-        with RESULTS.open(newline="", encoding="utf-8") as file:
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
             known = {tuple(row[name] for name in key): row for row in csv.DictReader(file)}
     known |= {tuple(str(row[name]) for name in key): row for row in rows}
-    with atomic_writer(RESULTS) as file:
+    with atomic_writer(path) as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(known.values())
+    for row in rows:
+        print("  ".join(f"{column}={value}" for column, value in row.items() if column not in {"machine", "date"}))
 
 
-COLUMNS = (
-    "contestant",
-    "pairs_per_second",
-    "times_first",
-    "pairs_per_processor_second",
-    "times_first_by_processor",
-    "largest_score_difference",
-)
+def _about(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the columns that say under what a row was measured."""
+    return {
+        "threads": options.threads or "all",
+        "machine": describe_machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
 
 
 def _medians(taken: list[Seconds]) -> Seconds:
     return Seconds(*(statistics.median(values) for values in zip(*taken, strict=True)))
+
+
+def compare(options: argparse.Namespace, folder: Path, pairs: Pairs) -> None:
+    """Measure the whole way from texts to scores."""
+    contestants: dict[str, Callable[[Pairs], NDArray[np.float32]]] = {}
+    dtypes: dict[str, str] = {}
+    for dtype in options.peer_dtype or [options.dtype]:
+        for size in options.peer_batch_size:
+            name = f"CrossEncoder {dtype} batch {size}"
+            contestants[name], dtypes[name] = run_peer(folder, options.device, dtype, size), dtype
+    batches: dict[str, str] = {}
+    for budget in options.batch_tokens or [None]:
+        name = f"rerank-bench {options.dtype} {budget or 'automatic'}"
+        scorer = load_scorer(str(folder), device=options.device, dtype=options.dtype, batch_tokens=budget)
+        contestants[name], dtypes[name] = run_ours(scorer), options.dtype
+        batches[name] = scorer.describe()["batches"]
+    peaks = {dtype: measure_peak(dtype, options.device) for dtype in set(dtypes.values())}
+    num_tokens = count_tokens(scorer, pairs)
+    seconds, scores = measure(contestants, pairs, options.rounds)
+    first = next(iter(contestants))
+    base = _medians(seconds[first])
+    rows = []
+    for contestant, taken in seconds.items():
+        wall, processor = _medians(taken)
+        peak, used = peaks[dtypes[contestant]], processor if options.device == "cpu" else wall
+        rows.append(
+            {
+                "model": options.model,
+                "device": options.device,
+                "contestant": contestant,
+                "batches": batches.get(contestant, "padded"),
+                "pairs": len(pairs),
+                "tokens": num_tokens,
+                "rounds": options.rounds,
+                "pairs_per_second": round(len(pairs) / wall, 1),
+                "times_first": round(base.wall / wall, 2),
+                "pairs_per_processor_second": round(len(pairs) / processor, 1),
+                "times_first_by_processor": round(base.processor / processor, 2),
+                "tokens_per_processor_second": round(num_tokens / processor),
+                "peak_gflops": round(peak / 1e9),
+                "share_of_peak": round(2 * LINEAR_WEIGHTS[options.model] * num_tokens / used / peak, 2),
+                "largest_score_difference": f"{np.abs(scores[contestant] - scores[first]).max():.2g}",
+                "largest_score": f"{np.abs(scores[first]).max():.2g}",
+                "ties": len(pairs) - np.unique(scores[contestant]).size,
+                "kendall_tau_with_first": round(float(kendalltau(scores[first], scores[contestant]).statistic), 4),
+            }
+            | _about(options)
+        )
+    write_rows("scoring.csv", rows, ("model", "device", "contestant", "pairs", "threads", "machine"))
+
+
+def count_tokens(scorer: LoadedScorer, pairs: Pairs) -> int:
+    """Return the tokens of all pairs, without padding."""
+    rows = np.stack([np.arange(len(pairs))] * 2, axis=1)
+    items = scorer.scorer.encode([query for query, _ in pairs], [doc for _, doc in pairs], rows)  # type: ignore[union-attr]
+    return int(items.lengths.sum(dtype=np.int64))
+
+
+class WithoutForward:
+    """A scorer whose model does nothing but take the batch's tokens out of the padding."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def score_batch(self, batch: Any) -> NDArray[np.float32]:
+        """Return (B,) float32: a token instead of a logit."""
+        tokens = batch.input_ids[batch.attention_mask.astype(bool)]
+        return np.full(len(batch.input_ids), tokens[0], dtype=np.float32)
+
+
+def compare_host_path(options: argparse.Namespace, folder: Path, pairs: Pairs) -> None:
+    """Measure everything but the forward pass, on one core."""
+    loaded = load_scorer(str(folder), device="cpu")
+    stubbed = replace(loaded, scorer=WithoutForward(loaded.scorer))
+    tokenizer = loaded.scorer.tokenizer.tokenizer  # type: ignore[union-attr]
+
+    def peer(some: Pairs) -> NDArray[np.float32]:
+        # What CrossEncoder.predict does before its forward pass.
+        order = sorted(range(len(some)), key=lambda i: -len(some[i][0]) - len(some[i][1]))
+        for start in range(0, len(some), 32):
+            chunk = [some[i] for i in order[start : start + 32]]
+            tokenizer(chunk, padding=True, truncation=True, max_length=512, return_tensors="pt")
+        return np.zeros(len(some), dtype=np.float32)
+
+    seconds, _ = measure({"calls of CrossEncoder": peer, "rerank-bench": stubbed.score}, pairs, options.rounds)
+    base = _medians(seconds["calls of CrossEncoder"]).processor
+    rows = [
+        {
+            "setting": options.setting,
+            "contestant": name,
+            "pairs": len(pairs),
+            "pairs_per_processor_second": round(len(pairs) / _medians(taken).processor),
+            "times_first_by_processor": round(base / _medians(taken).processor, 2),
+        }
+        | _about(options)
+        for name, taken in seconds.items()
+    ]
+    write_rows("host_path.csv", rows, ("setting", "contestant", "pairs", "machine"))
+
+
+def measure_linearity(options: argparse.Namespace, folder: Path, words: list[str], rng: np.random.Generator) -> None:
+    """Score growing numbers of pairs."""
+    scorer = load_scorer(str(folder), device=options.device, dtype=options.dtype)
+    rows = []
+    for num_pairs in options.linear:
+        pairs = generate_pairs(words, num_pairs, rng)
+        before = peak_memory_bytes() or 0
+        started = time.process_time()
+        scorer.score(pairs)
+        processor = time.process_time() - started
+        rows.append(
+            {
+                "device": options.device,
+                "pairs": num_pairs,
+                "pairs_per_processor_second": round(num_pairs / processor, 1),
+                "more_peak_bytes_per_pair": round(((peak_memory_bytes() or 0) - before) / num_pairs),
+            }
+            | _about(options)
+        )
+    write_rows("linearity.csv", rows, ("device", "pairs", "threads", "machine"))
 
 
 def main() -> None:
@@ -163,53 +327,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="of torch, for both; all cores when left out")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--dtype", default="float32", help="of ours")
     parser.add_argument("--batch-tokens", type=int, nargs="*", help="budgets of ours; automatic when left out")
     parser.add_argument("--peer-batch-size", type=int, nargs="*", default=[32])
+    parser.add_argument("--peer-dtype", nargs="*", help="precisions of the peer; that of ours when left out")
+    parser.add_argument("--host-path", action="store_true", help="without the forward pass, on one core")
+    parser.add_argument("--setting", choices=["ms-marco", "nanobeir"], default="ms-marco", help="of --host-path")
+    parser.add_argument("--linear", type=int, nargs="*", help="numbers of pairs, scored one after the other")
     options = parser.parse_args()
+    if options.host_path or options.linear:
+        options.model, options.threads = "tiny", 1
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core, for both
     if options.threads:
         import torch
 
         torch.set_num_threads(options.threads)
     rng = np.random.default_rng(12)
     words = generate_words(rng)
-    pairs = generate_pairs(words, options.pairs, rng)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_checkpoint(folder, words, LAYERS[options.model])
-        contestants: dict[str, Callable[[Pairs], NDArray[np.float32]]] = {}
-        for size in options.peer_batch_size:
-            contestants[f"CrossEncoder batch {size}"] = run_peer(folder, options.device, options.dtype, size)
-        for budget in options.batch_tokens or [None]:
-            scorer = load_scorer(str(folder), device=options.device, dtype=options.dtype, batch_tokens=budget)
-            contestants[f"rerank-bench {budget or 'automatic'}"] = run_ours(scorer)
-        seconds, scores = measure(contestants, pairs, options.rounds)
-    first = next(iter(contestants))
-    rows = []
-    for contestant, taken in seconds.items():
-        wall, processor = _medians(taken)
-        difference = float(np.abs(scores[contestant] - scores[first]).max())
-        rows.append(
-            {
-                "model": options.model,
-                "device": options.device,
-                "dtype": options.dtype,
-                "contestant": contestant,
-                "pairs": options.pairs,
-                "rounds": options.rounds,
-                "threads": options.threads or "all",
-                "pairs_per_second": round(options.pairs / wall, 1),
-                "times_first": round(_medians(seconds[first]).wall / wall, 2),
-                "pairs_per_processor_second": round(options.pairs / processor, 1),
-                "times_first_by_processor": round(_medians(seconds[first]).processor / processor, 2),
-                "largest_score_difference": f"{difference:.2g}",
-                "machine": describe_machine(),
-                "date": datetime.now(UTC).date().isoformat(),
-            }
-        )
-    for row in ({name: name for name in COLUMNS}, *rows):
-        print("  ".join(f"{row[name]!s:>26}" for name in COLUMNS))
-    write_rows(rows)
+        write_checkpoint(folder, words, options.model)
+        if options.linear:
+            measure_linearity(options, folder, words, rng)
+        else:
+            pairs = generate_pairs(words, options.pairs, rng, is_nanobeir=options.setting == "nanobeir")
+            (compare_host_path if options.host_path else compare)(options, folder, pairs)
 
 
 if __name__ == "__main__":
