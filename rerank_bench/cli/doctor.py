@@ -36,6 +36,10 @@ def doctor(
         bool, typer.Option("--trust-remote-code", help="Let the checkpoint bring code of its own.")
     ] = False,
     positive_label: options.PositiveLabel = None,
+    instruction: options.Instruction = None,
+    template: options.Template = None,
+    positive_token: options.PositiveToken = None,
+    negative_token: options.NegativeToken = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -46,6 +50,7 @@ def doctor(
     with command(quiet=quiet):
         from rerank_bench.cli.render_doctor import render_examination
         from rerank_bench.doctor.examination import examine
+        from rerank_bench.scoring.templates import read_template
 
         found = examine(
             model,
@@ -56,6 +61,10 @@ def doctor(
             revision=revision,
             trust_remote_code=trust_remote_code,
             positive_label=positive_label,
+            instruction=instruction,
+            template=None if template is None else read_template(template),
+            positive_token=positive_token,
+            negative_token=negative_token,
         )
         if json:
             print_json(found.as_dict())

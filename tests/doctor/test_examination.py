@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_language_models import write_causal_lm
 from tiny_models import write_sequence_classifier
 from typer.testing import CliRunner
 
@@ -168,3 +169,26 @@ def test_the_exit_code(sign: float, code: int, callables: ModuleType) -> None:
     printed = CliRunner().invoke(app, ["doctor", "-m", "doctors_patients:score", "--json"])
     assert printed.exit_code == code
     assert json.loads(printed.stdout)["failed"] is (code == 2)
+
+
+def test_a_language_model_is_examined_with_the_prompt_that_is_given(tmp_path: Path) -> None:
+    folder = write_causal_lm(tmp_path / "lm")
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("question {query} text {document} answer", encoding="utf-8")
+    asked = [
+        "doctor",
+        "-m",
+        str(folder),
+        "--template",
+        str(prompt),
+        "--positive-token",
+        "yes",
+        "--negative-token",
+        "no",
+    ]
+    shown = CliRunner().invoke(app, [*asked, "--json"])
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout)["model"]["family"] == "causal-lm"
+    refused = CliRunner().invoke(app, ["doctor", "-m", str(folder)])
+    assert refused.exit_code == 2
+    assert "--template" in refused.stderr
