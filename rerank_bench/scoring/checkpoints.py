@@ -1,4 +1,4 @@
-"""A model's files: the folder they are in, what they say of themselves, and their fingerprint.
+"""A model's files: the folder they are in, and what they say of themselves.
 
 The family is read from ``config.json`` and, in a Sentence Transformers layout, from ``modules.json``.  A name says
 nothing, and what the files leave open is an error that shows what they say.
@@ -6,19 +6,18 @@ nothing, and what the files leave open is an error that shows what they say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rerank_bench import progress
 from rerank_bench.errors import ConfigError, EnvironmentMissingError, ScoringError
 from rerank_bench.scoring.adapters import FAMILY_OF_TASK, Adapter, find_adapter
 from rerank_bench.scoring.hub import GRAPH_PATTERNS, WEIGHT_PATTERNS, hub_folder
 from rerank_bench.scoring.onnx_graph import GRAPH_PLACES
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec
-from rerank_bench.storage import file_sha256, fingerprint_items, read_json
+from rerank_bench.storage import read_json
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -30,8 +29,6 @@ TOKENIZER_FILES = (
     "tokenizer.model",
 )
 """One of these holds a vocabulary.  Without any of them transformers 5 makes up a tokenizer of five special tokens."""
-
-TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,73 +293,10 @@ def _family(name: str, config: Mapping[str, Any], modules: tuple[Module, ...], s
     raise ScoringError(msg)
 
 
-@dataclass(frozen=True, slots=True)
-class FileFingerprints:
-    """SHA-256, hex, over names and bytes."""
-
-    weights: str
-    tokenizer: str
-    settings: str
-    """``config.json``, ``modules.json``, the modules' own, and Python code that comes with the checkpoint."""
-
-
-def _torch_weights(folder: Path) -> list[Path]:
+def torch_weights(folder: Path) -> list[Path]:
+    """Return the files of torch's weights in a folder: safetensors, else the older form."""
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
 
 
 def _holds_graph_only(folder: Path) -> bool:
-    return not _torch_weights(folder) and any((folder / place).is_file() for place in GRAPH_PLACES)
-
-
-def fingerprint_files(checkpoint: Checkpoint, *, weights: list[Path] | None = None) -> FileFingerprints:
-    """Return the fingerprints of a checkpoint's files.
-
-    Args:
-        checkpoint: Where they are.
-        weights: The files of weights, where they are not those of torch.
-
-    Raises:
-        ScoringError: The folder holds no weights.
-    """
-    weights = weights or _torch_weights(checkpoint.trunk)
-    if not weights:
-        msg = f"model {checkpoint.name!r}: {checkpoint.trunk} holds no weights (*.safetensors or pytorch_model*.bin)"
-        raise ScoringError(msg)
-    tokenizer = [
-        path
-        for name in (*TOKENIZER_FILES, *TOKENIZER_SETTINGS)
-        if (path := checkpoint.tokenizer_folder / name).is_file()
-    ]
-    adapted = checkpoint.adapter.files if checkpoint.adapter is not None else []
-    return FileFingerprints(
-        weights=_fingerprint(checkpoint, weights + _head_weights(checkpoint) + adapted),
-        tokenizer=_fingerprint(checkpoint, tokenizer),
-        settings=_fingerprint(checkpoint, list(_settings_files(checkpoint))),
-    )
-
-
-def _head_weights(checkpoint: Checkpoint) -> list[Path]:
-    """Return the weights of the modules after the transformer."""
-    names = ("model.safetensors", "pytorch_model.bin")
-    return [path for module in checkpoint.modules[1:] for name in names if (path := module.folder / name).is_file()]
-
-
-def _settings_files(checkpoint: Checkpoint) -> Iterator[Path]:
-    names = ("config.json", "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
-    folders = dict.fromkeys([checkpoint.folder, checkpoint.trunk, *(module.folder for module in checkpoint.modules)])
-    for folder in folders:
-        yield from (path for name in names if (path := folder / name).is_file())
-    yield from sorted(checkpoint.trunk.glob("*.py"))
-
-
-def _fingerprint(checkpoint: Checkpoint, paths: list[Path]) -> str:
-    total = sum(path.stat().st_size for path in paths)
-    parts = []
-    with progress.track(f"fingerprint {checkpoint.name}", total=total, unit="bytes") as advance:
-        for path in paths:
-            root = checkpoint.folder if path.is_relative_to(checkpoint.folder) else checkpoint.trunk
-            # A base outside of the adapter's folder, or a module outside of a base's trunk, goes by its own name.
-            name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-            parts += [name, file_sha256(path)]
-            advance(path.stat().st_size)
-    return fingerprint_items(parts)
+    return not torch_weights(folder) and any((folder / place).is_file() for place in GRAPH_PLACES)

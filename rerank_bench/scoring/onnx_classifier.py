@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.scoring.acceleration import PROBE_PAIRS
-from rerank_bench.scoring.checkpoints import Checkpoint, FileFingerprints, fingerprint_files
+from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.devices import default_batch_tokens
+from rerank_bench.scoring.file_fingerprints import FileFingerprints, fingerprint_files
 from rerank_bench.scoring.labels import Labels, read_labels
 from rerank_bench.scoring.loading import load_tokenizer, quiet_transformers, resolve_max_length
 from rerank_bench.scoring.onnx_graph import OnnxGraph, find_graph, graph_files

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ScoringError
 from rerank_bench.scoring.batching import BatchTooLargeError
-from rerank_bench.scoring.checkpoints import Checkpoint, FileFingerprints, fingerprint_files
+from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.devices import default_batch_tokens, peak_device_bytes, resolve_device, resolve_dtype
+from rerank_bench.scoring.file_fingerprints import FileFingerprints, fingerprint_files
 from rerank_bench.scoring.scorer import SCORING_CODE_VERSION, EncodedItems, ScorerConfig
 from rerank_bench.scoring.tokenization import TokenBatch
 from rerank_bench.storage import fingerprint_json
