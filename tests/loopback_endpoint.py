@@ -123,14 +123,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             endpoint.paths.append(self.path)
             endpoint.times.append(time.monotonic())
             fault = endpoint.faults.pop(0) if endpoint.faults else None
-        try:
-            self._respond(body, fault)
-        finally:
-            with endpoint.lock:
-                endpoint.in_flight -= 1
+        time.sleep(endpoint.delay_seconds)
+        # Before the answer goes out: a client that has it may send its next request before this thread runs again.
+        with endpoint.lock:
+            endpoint.in_flight -= 1
+        self._respond(body, fault)
 
     def _respond(self, body: dict[str, Any], fault: Fault | None) -> None:
-        time.sleep(self.endpoint.delay_seconds)
         if self.endpoint.shape not in body:
             self.say(422, f"missing field `{self.endpoint.shape}`".encode())
             return
