@@ -24,9 +24,10 @@ def install(session: nox.Session, *groups: str) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the default test suite (no GPU, no network) with coverage."""
+    """Run the default test suite (no GPU, no network); with coverage when nothing narrows it down."""
     install(session, "test")
-    session.run("pytest", "-m", DEFAULT_MARKERS, "-n", "2", "--cov", "--cov-report=term:skip-covered", *session.posargs)
+    coverage = ["--cov", "--cov-report=term:skip-covered"] if not session.posargs else []
+    session.run("pytest", "-m", DEFAULT_MARKERS, "-n", "2", *coverage, *session.posargs)
 
 
 @nox.session
