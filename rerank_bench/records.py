@@ -6,7 +6,7 @@ from one to the next is defined here.  Ids are ``str`` everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -69,11 +69,6 @@ class Collection:
     def text(self, position: int) -> str:
         """Return the text of the document at ``position`` (0 is the first)."""
         return str(self._texts[position].as_py())
-
-    def iter_texts(self, chunk_docs: int = 65_536) -> Iterator[list[str]]:
-        """Yield the texts in order, as lists of at most ``chunk_docs`` Python strings."""
-        for start in range(0, len(self), chunk_docs):
-            yield self._texts.slice(start, chunk_docs).to_pylist()
 
     def positions(self, doc_ids: Sequence[str] | pa.Array) -> NDArray[np.int64]:
         """Return each id's position, (len(doc_ids),) int64, −1 for an id that is not in the collection.

@@ -19,7 +19,6 @@ def test_texts_are_found_by_id_whatever_the_order() -> None:
 def test_chunked_arrays_and_lists_are_the_same_collection() -> None:
     chunked = Collection(pa.array(["a", "b", "c"]), pa.chunked_array([["x"], ["y", "z"]]))
     assert chunked.texts.to_pylist() == ["x", "y", "z"]
-    assert [text for chunk in chunked.iter_texts(chunk_docs=2) for text in chunk] == ["x", "y", "z"]
 
 
 def test_unknown_ids_are_named() -> None:

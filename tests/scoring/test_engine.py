@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from watcher import Watcher
 
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError, DataError, EnvironmentMissingError, InvalidScoreError, ScoringError
@@ -52,23 +52,6 @@ class Overlap:
 
 def overlap(query: str, doc: str) -> float:
     return len(set(query.split()) & set(doc.split())) + len(doc) / 1000
-
-
-@dataclass
-class Watcher:
-    """A reporter that keeps what it is told."""
-
-    tasks: list[tuple[str, int | None, str]] = field(default_factory=list)
-    advanced: list[int] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @contextlib.contextmanager
-    def task(self, description: str, total: int | None, unit: str) -> Iterator[progress.Advance]:
-        self.tasks.append((description, total, unit))
-        yield self.advanced.append
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
 
 
 words = st.lists(st.sampled_from("abcdefg"), max_size=6).map(" ".join)
