@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from rerank_bench.provenance import describe_machine, peak_memory_bytes
-from rerank_bench.scoring.scorer import LoadedScorer, load_scorer
+from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
 from rerank_bench.storage import atomic_writer
 
 RESULTS = Path(__file__).parent / "results"

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from rerank_bench.data.datasets import load_dataset
     from rerank_bench.pipeline.candidates import build_candidates
     from rerank_bench.pipeline.run import evaluate_run, run
-    from rerank_bench.scoring.scorer import load_scorer
+    from rerank_bench.scoring.loaded_scorer import load_scorer
 
 _PUBLIC = {
     "build_candidates": "rerank_bench.pipeline.candidates",
     "evaluate_run": "rerank_bench.pipeline.run",
     "load_dataset": "rerank_bench.data.datasets",
-    "load_scorer": "rerank_bench.scoring.scorer",
+    "load_scorer": "rerank_bench.scoring.loaded_scorer",
     "run": "rerank_bench.pipeline.run",
 }
 

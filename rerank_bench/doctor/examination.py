@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rerank_bench.doctor.activations import activate, num_new_ties, to_bfloat16
 from rerank_bench.doctor.sanity_pairs import SANITY_PAIRS
 from rerank_bench.errors import InvalidScoreError
-from rerank_bench.scoring.scorer import LoadedScorer, load_scorer
+from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
 
 Status = Literal["ok", "note", "warning", "failure"]
 

@@ -21,11 +21,8 @@ from rerank_bench.scoring.batch_runner import BatchRunner, Journal, check_shape
 from rerank_bench.scoring.batching import check_batch_tokens
 from rerank_bench.scoring.pair_work import PairWork, distinct_work
 from rerank_bench.scoring.score_store import ScoreStore
-from rerank_bench.scoring.scorer import AnyScorer, EncodedItems, ListScorer, Scorer, TextEncoder
+from rerank_bench.scoring.scorer import AnyScorer, EncodedItems, ListScorer, PairNamer, Scorer, TextEncoder
 from rerank_bench.scoring.stored_pairs import StoredPairs
-
-PairNamer = Callable[[int], str]
-"""Row of ``pairs`` -> what an error calls that pair, such as ``"query '17', document 'd3'"``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

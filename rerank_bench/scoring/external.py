@@ -26,10 +26,9 @@ from numpy.typing import NDArray
 
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError, EnvironmentMissingError, ScoringError
-from rerank_bench.scoring.engine import PairNamer
 from rerank_bench.scoring.external_options import KEY_VARIABLE
 from rerank_bench.scoring.http_client import SHOWN_CHARS, JsonClient, StatusError, read_key
-from rerank_bench.scoring.scorer import SCORING_CODE_VERSION, ScorerConfig
+from rerank_bench.scoring.scorer import SCORING_CODE_VERSION, PairNamer, ScorerConfig
 from rerank_bench.storage import fingerprint_json
 
 PROBE_QUERY = "how to stop a program"

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.checkpoints import find_checkpoint
-from rerank_bench.scoring.engine import EngineResult, PairNamer, score_stored
+from rerank_bench.scoring.engine import EngineResult, score_stored
+from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_checkpoint, load_scorer
 from rerank_bench.scoring.model_memo import ModelMemo, ModelRequest, request_model, scores_folder, store_key
 from rerank_bench.scoring.score_store import ScoreStore
-from rerank_bench.scoring.scorer import LoadedScorer, ScorerConfig, load_checkpoint, load_scorer
+from rerank_bench.scoring.scorer import PairNamer, ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec
 
 if TYPE_CHECKING:

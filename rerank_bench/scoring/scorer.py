@@ -1,4 +1,4 @@
-"""Scorers: what they promise, how one is configured, and the public ``load_scorer``.
+"""Scorers: what they promise, and how one is configured.
 
 A scorer turns (query, document) texts into one float32 logit each.  There is one class per family; the table
 ``FAMILIES`` names them and nothing is imported before it is used, so that parsing a request costs no torch.
@@ -8,24 +8,22 @@ Order, batches, back-off and progress are the engine's (``engine.py``), not the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_bench.errors import ConfigError, ScoringError, describe_unknown
+from rerank_bench.errors import ConfigError, describe_unknown
 from rerank_bench.scoring.batching import check_batch_tokens
 from rerank_bench.scoring.devices import DTYPES, check_device_name
 from rerank_bench.scoring.external_options import ExternalOptions
-from rerank_bench.scoring.specs import ModelSpec, parse_model_spec
-
-if TYPE_CHECKING:
-    from rerank_bench.scoring.checkpoints import Checkpoint
-    from rerank_bench.scoring.engine import EngineResult, PairNamer
 
 SCORING_CODE_VERSION = 1
 """Part of every fingerprint: bumped when the same weights would get other scores from this code."""
+
+PairNamer = Callable[[int], str]
+"""Row of ``pairs`` -> what an error calls that pair, such as ``"query '17', document 'd3'"``."""
 
 FAMILIES = {
     "sequence-classifier": "rerank_bench.scoring.sequence_classifier:SequenceClassifierScorer",
@@ -174,143 +172,3 @@ class ListScorer(Described, Protocol):
 
 
 AnyScorer = Scorer | TextEncoder | ListScorer
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedScorer:
-    """A model that is ready to score texts."""
-
-    scorer: AnyScorer
-    spec: ModelSpec
-    config: ScorerConfig
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256, hex, of all that decides a score."""
-        return self.scorer.fingerprint
-
-    def describe(self) -> dict[str, Any]:
-        """Return what a result records of the model, JSON-able."""
-        return {"spec": self.spec.text, **self.scorer.describe(), "fingerprint": self.fingerprint}
-
-    def score(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """Return (N,) float32: the raw logit of each (query_text, doc_text), in the given order.
-
-        Raises:
-            InvalidScoreError: A logit is NaN or infinite.
-        """
-        queries = [query_text for query_text, _ in pairs]
-        docs = [doc_text for _, doc_text in pairs]
-        rows = np.repeat(np.arange(len(pairs), dtype=np.int64)[:, None], 2, axis=1)  # (N, 2)
-        return self.score_indexed(queries, docs, rows).scores
-
-    def score_indexed(
-        self,
-        queries: Sequence[str],
-        docs: Sequence[str],
-        pairs: NDArray[np.int64],
-        *,
-        pair_name: PairNamer | None = None,
-        description: str = "score",
-    ) -> EngineResult:
-        """Score pairs given as indices into texts; see ``engine.score_indexed``."""
-        from rerank_bench.scoring.engine import score_indexed
-
-        return score_indexed(
-            self.scorer,
-            queries,
-            docs,
-            pairs,
-            batch_tokens=self.config.batch_tokens,
-            pair_name=pair_name,
-            description=description,
-        )
-
-
-def load_scorer(spec: str | ModelSpec, *, config: ScorerConfig | None = None, **options: Any) -> LoadedScorer:
-    """Return a model that is ready to score texts.
-
-    Args:
-        spec: ``demo``, a folder, a hub id, ``module:callable`` or a URL; see ``parse_model_spec``.
-        config: How to load and run it; ``None`` for the defaults.
-        **options: Fields of ``ScorerConfig`` that replace those of ``config``.
-
-    Raises:
-        ConfigError: The spec or an option is wrong, or the spec ranks ids and reads no text.
-        ScoringError: The checkpoint cannot be scored with.
-        EnvironmentMissingError: A device, an extra or the network is absent.
-    """
-    model = parse_model_spec(spec) if isinstance(spec, str) else spec
-    config = _with_options(config or ScorerConfig(), options)
-    if not model.scores_texts:
-        msg = f"model {model.text!r} ranks documents by id and reads no text; use rank_baseline for it"
-        raise ConfigError(msg)
-    if model.kind == "callable":
-        from rerank_bench.scoring.callables import CallableScorer
-
-        return LoadedScorer(CallableScorer.load(model.value), model, config)
-    if model.kind == "external":
-        from rerank_bench.scoring.external import ExternalScorer
-
-        return LoadedScorer(ExternalScorer.load(model.value, config), model, config)
-    from rerank_bench.scoring.checkpoints import find_checkpoint
-
-    return load_checkpoint(find_checkpoint(model, config), model, config)
-
-
-def load_checkpoint(checkpoint: Checkpoint, model: ModelSpec, config: ScorerConfig) -> LoadedScorer:
-    """Return the model of a checkpoint that was found.
-
-    Args:
-        checkpoint: As ``find_checkpoint`` returns it.
-        model: What the user wrote.
-        config: How to load and run it.
-
-    Raises:
-        ConfigError: An option does not go with the checkpoint.
-        ScoringError: The checkpoint cannot be scored with.
-        EnvironmentMissingError: A device or an extra is absent.
-    """
-    _check_prompt_options(checkpoint, config)
-    return LoadedScorer(_family_class(checkpoint).load(checkpoint, config), model, config)
-
-
-def _with_options(config: ScorerConfig, options: dict[str, Any]) -> ScorerConfig:
-    known = ScorerConfig.__dataclass_fields__
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise ConfigError(describe_unknown("scorer option", unknown, known))
-    return replace(config, **options)
-
-
-PROMPT_FAMILIES = ("causal-lm", "seq2seq")
-"""Families that are asked in words."""
-
-PROMPT_OPTIONS = ("instruction", "template", "positive_token", "negative_token")
-
-
-def _check_prompt_options(checkpoint: Checkpoint, config: ScorerConfig) -> None:
-    """Raise where an option would be left out in silence.
-
-    Raises:
-        ConfigError: An option for prompts, and a family without them.
-    """
-    given = [name for name in PROMPT_OPTIONS if getattr(config, name) is not None]
-    if given and checkpoint.family not in PROMPT_FAMILIES:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        msg = (
-            f"{names} is for models of the families {' and '.join(PROMPT_FAMILIES)}; {checkpoint.name!r} is a "
-            f"{checkpoint.family}. Drop it, or run that model apart"
-        )
-        raise ConfigError(msg)
-
-
-def _family_class(checkpoint: Checkpoint) -> Any:
-    from importlib import import_module
-
-    module_name, _, class_name = FAMILIES[checkpoint.family].partition(":")
-    try:
-        return getattr(import_module(module_name), class_name)
-    except ImportError as error:
-        msg = f"family {checkpoint.family!r} of model {checkpoint.name!r} cannot be loaded: {error}"
-        raise ScoringError(msg) from error

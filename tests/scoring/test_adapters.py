@@ -20,7 +20,7 @@ from tiny_models import MAX_POSITIONS, write_encoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rerank_bench.errors import EnvironmentMissingError, ScoringError
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.loaded_scorer import load_scorer
 
 Pairs = list[tuple[str, str]]
 

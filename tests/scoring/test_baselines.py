@@ -10,7 +10,7 @@ from rerank_bench import progress
 from rerank_bench.errors import ConfigError, DataError
 from rerank_bench.ranking import rank_docs
 from rerank_bench.scoring.baselines import oracle_scores, random_scores, rank_baseline, rank_stored_run
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.loaded_scorer import load_scorer
 from rerank_bench.scoring.specs import parse_model_spec
 
 # Candidates in first-stage order; q1's "m" is a positive that the first stage missed, q3 has no candidate.

@@ -15,7 +15,7 @@ import pytest
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError, EnvironmentMissingError
 from rerank_bench.scoring.bi_encoder import BiEncoderScorer
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.loaded_scorer import load_scorer
 
 Pairs = list[tuple[str, str]]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rerank_bench.errors import ConfigError, InvalidScoreError, ScoringError
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.loaded_scorer import load_scorer
 
 SOURCE = """
 import math
@@ -97,7 +97,7 @@ def test_tokenising_and_then_starting_processes_neither_warns_nor_hangs(tmp_path
     folder = classifier("bert")  # type: ignore[operator]  # the fixture is a function
     code = (
         "import subprocess, sys\n"
-        "from rerank_bench.scoring.scorer import load_scorer\n"
+        "from rerank_bench.scoring.loaded_scorer import load_scorer\n"
         "scorer = load_scorer(sys.argv[1], device='cpu')\n"
         "scorer.score([('stop', 'a list %d' % i) for i in range(300)])\n"
         "subprocess.run(['git', '--version'], check=True, stdout=subprocess.DEVNULL)\n"

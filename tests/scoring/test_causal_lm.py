@@ -21,7 +21,7 @@ from tiny_language_models import (
 
 from rerank_bench.errors import ConfigError, InvalidScoreError, ScoringError
 from rerank_bench.scoring.causal_lm import CausalLmScorer
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.loaded_scorer import load_scorer
 from rerank_bench.scoring.templates import RECIPES
 
 Pairs = list[tuple[str, str]]

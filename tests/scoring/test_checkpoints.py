@@ -16,7 +16,8 @@ from loopback_hub import LoopbackHub, use_hub
 
 from rerank_bench.errors import ConfigError, EnvironmentMissingError, ParseError, ScoringError
 from rerank_bench.scoring.checkpoints import read_checkpoint
-from rerank_bench.scoring.scorer import FAMILIES, load_scorer
+from rerank_bench.scoring.loaded_scorer import load_scorer
+from rerank_bench.scoring.scorer import FAMILIES
 
 
 def changed(folder: Path, target: Path, **config: Any) -> Path:

@@ -17,7 +17,7 @@ from rerank_bench.errors import ConfigError, EnvironmentMissingError, RerankBenc
 from rerank_bench.progress import use_reporter
 from rerank_bench.scoring.external import iter_lists, parse_answer
 from rerank_bench.scoring.external_options import ExternalOptions
-from rerank_bench.scoring.scorer import LoadedScorer, load_scorer
+from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
 
 KEY = "sk-very-secret-0123456789"
 PAIRS = [

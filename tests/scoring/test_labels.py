@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.labels import read_labels
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.loaded_scorer import load_scorer
 
 NAMES = {0: "contradiction", 1: "entailment", 2: "neutral"}
 

@@ -13,8 +13,8 @@ from tiny_graphs import export_graph, move_tensors_out, write_mean_graph
 from tiny_models import SEQUENCE_CLASSIFIERS
 
 from rerank_bench.errors import ConfigError, EnvironmentMissingError, ScoringError
+from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
 from rerank_bench.scoring.onnx_graph import graph_files
-from rerank_bench.scoring.scorer import LoadedScorer, load_scorer
 
 Pairs = list[tuple[str, str]]
 

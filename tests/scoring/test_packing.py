@@ -15,9 +15,9 @@ from tiny_models import SEQUENCE_CLASSIFIERS
 from rerank_bench import progress
 from rerank_bench.scoring import packing
 from rerank_bench.scoring.acceleration import accelerate
+from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
 from rerank_bench.scoring.packing import head_reduction
 from rerank_bench.scoring.prepacked import prepack_linears, restore
-from rerank_bench.scoring.scorer import LoadedScorer, load_scorer
 
 Make = Callable[..., Path]
 TextPairs = list[tuple[str, str]]

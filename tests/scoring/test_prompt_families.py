@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from rerank_bench.cli.app import app
 from rerank_bench.errors import ScoringError
 from rerank_bench.scoring.checkpoints import read_checkpoint
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.loaded_scorer import load_scorer
 
 TOKENS: dict[str, Any] = {"positive_token": "yes", "negative_token": "no"}
 TINY = Path(__file__).parents[1] / "data" / "tiny"

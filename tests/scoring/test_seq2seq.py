@@ -12,7 +12,7 @@ import torch
 from tiny_language_models import ENCODER_DECODERS, write_seq2seq
 
 from rerank_bench.errors import ConfigError, InvalidScoreError, ScoringError
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.loaded_scorer import load_scorer
 from rerank_bench.scoring.seq2seq import Seq2SeqScorer
 
 Pairs = list[tuple[str, str]]

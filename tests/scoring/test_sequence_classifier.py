@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError, ScoringError
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.loaded_scorer import load_scorer
 from rerank_bench.scoring.sequence_classifier import SequenceClassifierScorer
 
 Pairs = list[tuple[str, str]]

@@ -113,8 +113,10 @@ def test_a_secret_in_an_address_is_refused_and_not_shown(text: str, what: str) -
 
 def test_parsing_a_spec_loads_no_torch() -> None:
     code = (
-        "import sys; from rerank_bench.scoring.scorer import ScorerConfig, load_scorer, parse_model_spec\n"
+        "import sys; from rerank_bench.scoring.loaded_scorer import load_scorer\n"
         "from rerank_bench.scoring import baselines, engine\n"
+        "from rerank_bench.scoring.scorer import ScorerConfig\n"
+        "from rerank_bench.scoring.specs import parse_model_spec\n"
         "parse_model_spec('demo'); ScorerConfig(device='cuda:1')\n"
         "print([m for m in ('torch', 'transformers', 'tokenizers', 'huggingface_hub') if m in sys.modules])"
     )

@@ -25,7 +25,7 @@ from tiny_models import write_encoder
 from torch import nn
 
 from rerank_bench.errors import ConfigError, ScoringError
-from rerank_bench.scoring.scorer import load_scorer
+from rerank_bench.scoring.loaded_scorer import load_scorer
 
 Pairs = list[tuple[str, str]]
 SIZE = 32
