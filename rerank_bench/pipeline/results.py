@@ -164,4 +164,10 @@ def _artifacts(
         num_candidates = len(ready.candidates.by_query[query_id])
         reranked[query_id] = rank_docs(query_id, doc_ids[:num_candidates], scores[query_id][:num_candidates])
         missed[query_id] = rank_docs(query_id, doc_ids[num_candidates:], scores[query_id][num_candidates:])
-    return DatasetArtifacts(candidates=ready.candidates, reranked=reranked, missed=missed, evaluation=evaluation)
+    return DatasetArtifacts(
+        candidates=ready.candidates,
+        reranked=reranked,
+        missed=missed,
+        qrels=ready.dataset.qrels,
+        evaluation=evaluation,
+    )

@@ -6,6 +6,7 @@
     <dataset>.candidates.trec.gz         the first stage's list
     <dataset>.run.trec.gz                the candidates as the reranker orders them, with its scores
     <dataset>.missed.trec.gz             the scores of the positives that the first stage missed (injected view)
+    <dataset>.qrels.gz                   the judgements
     <dataset>.queries.csv                one row per query: first stage and reranked value of each measure and view
 
 The JSON is described by ``result.schema.json`` beside this file (JSON Schema 2020-12).
@@ -22,12 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from rerank_bench.errors import DataError
-from rerank_bench.records import CandidateSet, Evaluation, Run
+from rerank_bench.records import CandidateSet, Evaluation, Qrels, Run
 from rerank_bench.storage import atomic_writer, read_json, remove_file, write_json
-from rerank_bench.trec_io import write_run
+from rerank_bench.trec_io import write_qrels, write_run
 
 SCHEMA_VERSION = 1
 RESULT_FILE = "result.json"
+CANDIDATES_FILE = "{stem}.candidates.trec.gz"
+RUN_FILE = "{stem}.run.trec.gz"
+MISSED_FILE = "{stem}.missed.trec.gz"
+QRELS_FILE = "{stem}.qrels.gz"
+QUERIES_FILE = "{stem}.queries.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,7 @@ class DatasetArtifacts:
     reranked: Run
     missed: Run
     """Scored positives that are not among the candidates."""
+    qrels: Qrels
     evaluation: Evaluation
 
 
@@ -58,10 +65,11 @@ def write_run_folder(
     remove_file(folder / RESULT_FILE)
     for name, kept in artifacts.items():
         stem = file_stem(name)
-        write_run(folder / f"{stem}.candidates.trec.gz", kept.candidates.by_query, run_name="first-stage")
-        write_run(folder / f"{stem}.run.trec.gz", kept.reranked, run_name=run_name)
-        write_run(folder / f"{stem}.missed.trec.gz", kept.missed, run_name=run_name)
-        write_query_values(folder / f"{stem}.queries.csv", kept.evaluation)
+        write_run(folder / CANDIDATES_FILE.format(stem=stem), kept.candidates.by_query, run_name="first-stage")
+        write_run(folder / RUN_FILE.format(stem=stem), kept.reranked, run_name=run_name)
+        write_run(folder / MISSED_FILE.format(stem=stem), kept.missed, run_name=run_name)
+        write_qrels(folder / QRELS_FILE.format(stem=stem), kept.qrels)
+        write_query_values(folder / QUERIES_FILE.format(stem=stem), kept.evaluation)
     write_json(folder / RESULT_FILE, result)
 
 
