@@ -6,8 +6,10 @@ the rest goes on.  Where a score store keeps a journal, every batch is stored as
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError, ScoringError
 from rerank_bench.scoring.batching import BatchTooLargeError, iter_batches, order_by_length
+from rerank_bench.scoring.execution import BatchExecutor, InTurn
 from rerank_bench.scoring.scorer import EncodedItems
 from rerank_bench.scoring.stored_pairs import Batches, StoredPairs
 
@@ -71,27 +74,32 @@ class BatchRunner:
 
     def run(
         self,
-        compute: Callable[[Any], NDArray[np.float32]],
+        compute: Callable[[Any], NDArray[np.float32]] | BatchExecutor,
         *,
         check: Callable[[NDArray[np.int64], NDArray[np.float32]], None] | None = None,
     ) -> NDArray[np.float32]:
         """Return (N, …) float32: what ``compute`` gives for every item, in the items' order.
 
         Args:
-            compute: The model, on one batch.
+            compute: The model, on one batch; or an executor, whose batches come back in any order.
             check: Called with the indices and values of every batch; raises if it does not like them.
         """
-        batches = self._first_batches()
+        executor = compute if isinstance(compute, BatchExecutor) else InTurn(compute)
+        waiting = deque(self._first_batches())
+        in_flight: dict[int, NDArray[np.int64]] = {}
+        numbers = count()
         outputs: NDArray[np.float32] | None = None
-        num_done = 0
         with progress.track(self.description, total=len(self.lengths), unit=self.unit) as advance:
-            while num_done < len(batches):
-                indices = batches[num_done]
-                try:
-                    values = compute(self.items.batch(indices))
-                except BatchTooLargeError as error:
-                    self._halve(indices, error)
-                    batches = self._cut_again(batches, num_done)
+            while waiting or in_flight:
+                while waiting and len(in_flight) < executor.capacity:
+                    number, indices = next(numbers), waiting.popleft()
+                    in_flight[number] = indices
+                    executor.submit(number, self.items.batch(indices))
+                number, values = executor.collect()
+                indices = in_flight.pop(number)
+                if isinstance(values, BatchTooLargeError):
+                    self._halve(indices, values)
+                    waiting = deque(self._cut_again([indices, *waiting], list(in_flight.values())))
                     continue
                 check_shape(values, len(indices))
                 if check is not None:
@@ -101,7 +109,6 @@ class BatchRunner:
                 outputs[indices] = values
                 if self.journal is not None:
                     self.journal.add(indices, values)
-                num_done += 1
                 advance(len(indices))
         return np.empty(0, dtype=np.float32) if outputs is None else outputs
 
@@ -114,17 +121,18 @@ class BatchRunner:
         self.batch_tokens = self.counts["batch_tokens"]
         return left
 
-    def _cut_again(self, batches: Batches, num_done: int) -> Batches:
-        """Return the batches, those that are not done cut under the budget of now."""
-        left = batches[num_done:]
-        again = self._cut(
-            np.concatenate(left),
+    def _cut_again(self, left: Batches, in_flight: Batches) -> Batches:
+        """Return the items of the batches that are left, cut under the budget of now."""
+        return self._cut(
+            _longest_first(np.concatenate(left), self.lengths),
             num_batches=self.counts["num_batches"] - len(left),
             num_padded_tokens=self.counts["num_padded_tokens"] - sum(self._padded_tokens(batch) for batch in left),
+            in_flight=in_flight,
         )
-        return [*batches[:num_done], *again]
 
-    def _cut(self, order: NDArray[np.int64], *, num_batches: int, num_padded_tokens: int) -> Batches:
+    def _cut(
+        self, order: NDArray[np.int64], *, num_batches: int, num_padded_tokens: int, in_flight: Batches = ()
+    ) -> Batches:
         """Return batches of the items in ``order``; what the job counts elsewhere is given."""
         batches = list(iter_batches(order, self.lengths, self.batch_tokens))
         self.counts |= {
@@ -133,7 +141,7 @@ class BatchRunner:
             "batch_tokens": self.batch_tokens,
         }
         if self.journal is not None:
-            self.journal.plan(batches, self.counts)
+            self.journal.plan([*in_flight, *batches], self.counts)
         return batches
 
     def _padded_tokens(self, indices: NDArray[np.int64]) -> int:
@@ -150,8 +158,14 @@ class BatchRunner:
                 "pass a lower --max-length, --dtype bfloat16, or --device cpu"
             )
             raise EnvironmentMissingError(msg) from error
-        self.batch_tokens = max(1, len(failed) * longest // 2)
+        # Never up again: the batch may have been cut before another one failed.
+        self.batch_tokens = max(1, min(self.batch_tokens, len(failed) * longest // 2))
         progress.note(f"{self.description}: out of memory; going on with batches of {self.batch_tokens} tokens")
+
+
+def _longest_first(order: NDArray[np.int64], lengths: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the indices in ``order``, the longest items first: a batch that failed may have been overtaken."""
+    return order[order_by_length(lengths[order])]
 
 
 def check_shape(values: NDArray[np.float32], num_items: int) -> None:

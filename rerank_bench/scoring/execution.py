@@ -1,0 +1,66 @@
+"""Who computes batches: the seam between the runner, which plans, checks and stores, and whatever runs a model.
+
+The runner hands out as many batches as an executor takes at a time and takes them back in any order.  In this process
+a model computes one at a time, at once; an executor over several processes or machines keeps all of them busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_bench.scoring.batching import BatchTooLargeError
+
+Outcome = NDArray[np.float32] | BatchTooLargeError
+"""(B, …) float32 values of a batch, or that it did not fit the memory of where it ran."""
+
+
+@runtime_checkable
+class BatchExecutor(Protocol):
+    """Computes batches, as many at a time as it takes.
+
+    A scorer whose ``score_batch`` (or ``embed_batch``) is an executor has its batches run by it.
+    """
+
+    @property
+    def capacity(self) -> int:
+        """Batches that may be submitted and not collected at a time, at least 1; may change between calls."""
+
+    def submit(self, number: int, batch: Any) -> None:
+        """Take a batch, under a number that none of those in flight has."""
+
+    def collect(self) -> tuple[int, Outcome]:
+        """Wait for any batch in flight and return its number and what came of it.
+
+        Raises:
+            RerankBenchError: The batch cannot be computed, and neither can the rest.
+        """
+
+
+@dataclass(slots=True, eq=False)
+class InTurn:
+    """A function of this process as an executor: one batch at a time."""
+
+    compute: Callable[[Any], NDArray[np.float32]]
+    _waiting: list[tuple[int, Any]] = field(default_factory=list)
+
+    @property
+    def capacity(self) -> int:
+        """One."""
+        return 1
+
+    def submit(self, number: int, batch: Any) -> None:
+        """Take a batch; it is computed when it is collected."""
+        self._waiting.append((number, batch))
+
+    def collect(self) -> tuple[int, Outcome]:
+        """Compute the batch."""
+        number, batch = self._waiting.pop(0)
+        try:
+            return number, self.compute(batch)
+        except BatchTooLargeError as error:
+            return number, error
