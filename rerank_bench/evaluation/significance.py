@@ -75,8 +75,10 @@ def bootstrap_means(strata: Strata, *, resamples: int, rng: np.random.Generator)
     return total / len(strata)
 
 
-def bca_intervals(strata: Strata, *, rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats | None:
-    """Return (M, 2): the 95% interval of the mean of means, bias-corrected and accelerated bootstrap.
+def bca_intervals(
+    strata: Strata, *, rng: np.random.Generator, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+) -> Floats | None:
+    """Return (M, 2): the interval of the mean of means, bias-corrected and accelerated bootstrap.
 
     A column without any variation has the interval (mean, mean).
 
@@ -84,6 +86,7 @@ def bca_intervals(strata: Strata, *, rng: np.random.Generator, resamples: int = 
         strata: The values, or the per-query differences.
         rng: The source of the resamples.
         resamples: Their number.
+        confidence: The share of intervals that shall cover the true mean, half of the others missing it on either side.
 
     Returns:
         ``None`` when a data set has fewer than two queries: nothing is known of its variation.
@@ -104,7 +107,7 @@ def bca_intervals(strata: Strata, *, rng: np.random.Generator, resamples: int = 
     # Never 0 or 1: with two or three queries every resample may lie on one side.
     share = np.clip(below + tied / 2, 0.5 / resamples, 1 - 0.5 / resamples)
     bias = ndtri(share)  # (M,)
-    tail = (1 - CONFIDENCE) / 2
+    tail = (1 - confidence) / 2
     limits = ndtri(np.array([[tail], [1 - tail]])) + bias  # (2, M)
     quantiles = ndtr(bias + limits / (1 - _acceleration(strata) * limits))  # (2, M)
     intervals = np.empty((len(means), 2))
