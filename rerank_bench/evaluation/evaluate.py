@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from rerank_bench.errors import ComparisonError, DataError
+from rerank_bench.evaluation.ideal import best_order, has_best_order
 from rerank_bench.evaluation.measures import (
     STANDARD_MEASURES,
     evaluate_run,
     has_positive,
-    measure_param,
     parse_measures,
 )
 from rerank_bench.evaluation.significance import DEFAULT_SEED, RESAMPLES, Floats, mean
@@ -33,7 +33,6 @@ from rerank_bench.records import (
     Evaluation,
     MeasureSummary,
     Qrels,
-    ScoredDocs,
     View,
     ViewEvaluation,
 )
@@ -136,20 +135,10 @@ def _pair_values(inputs: ViewInputs, names: Sequence[str]) -> dict[str, PairsByQ
 def _ceilings(inputs: ViewInputs, names: Sequence[str]) -> dict[str, float | None]:
     """Return measure -> mean value of the ideal reordering of the candidates."""
     ideal = {
-        query_id: _best_order(docs, inputs.first_stage_qrels[query_id]) for query_id, docs in inputs.first_stage.items()
+        query_id: best_order(docs, inputs.first_stage_qrels[query_id]) for query_id, docs in inputs.first_stage.items()
     }
     values = evaluate_run(inputs.first_stage_qrels, ideal, names)
-    return {
-        # A measure with gains of its own need not prefer the higher grade, so this order need not be its best.
-        name: None if measure_param(name, "gains") else mean(values[name].values())
-        for name in names
-    }
-
-
-def _best_order(docs: ScoredDocs, judged: Mapping[str, int]) -> ScoredDocs:
-    """Return the documents by falling grade, the unjudged last: no measure of ours has a better order."""
-    lowest = min(judged.values(), default=0) - 1
-    return ScoredDocs(tuple(sorted(docs.doc_ids, key=lambda doc_id: -judged.get(doc_id, lowest))), docs.scores)
+    return {name: mean(values[name].values()) if has_best_order(name) else None for name in names}
 
 
 def _count_unreachable(scored: ScoredPool) -> int:
