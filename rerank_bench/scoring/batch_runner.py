@@ -84,11 +84,36 @@ class BatchRunner:
             compute: The model, on one batch; or an executor, whose batches come back in any order.
             check: Called with the indices and values of every batch; raises if it does not like them.
         """
+        outputs: NDArray[np.float32] | None = None
+
+        def keep(indices: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+            nonlocal outputs
+            if check is not None:
+                check(indices, values)
+            if outputs is None:
+                outputs = np.empty((len(self.lengths), *values.shape[1:]), dtype=np.float32)
+            outputs[indices] = values
+            if self.journal is not None:
+                self.journal.add(indices, values)
+
+        self.run_each(compute, keep)
+        return np.empty(0, dtype=np.float32) if outputs is None else outputs
+
+    def run_each(
+        self,
+        compute: Callable[[Any], NDArray[np.float32]] | BatchExecutor,
+        take: Callable[[NDArray[np.int64], NDArray[np.float32]], None],
+    ) -> None:
+        """Run every batch and keep none of its values, so that memory does not grow with the items.
+
+        Args:
+            compute: As in ``run``.
+            take: Called with the indices and the (B, …) float32 values of every batch as it comes; stores them itself.
+        """
         executor = compute if isinstance(compute, BatchExecutor) else InTurn(compute)
         waiting = deque(self._first_batches())
         in_flight: dict[int, NDArray[np.int64]] = {}
         numbers = count()
-        outputs: NDArray[np.float32] | None = None
         with progress.track(self.description, total=len(self.lengths), unit=self.unit) as advance:
             while waiting or in_flight:
                 while waiting and len(in_flight) < executor.capacity:
@@ -102,15 +127,8 @@ class BatchRunner:
                     waiting = deque(self._cut_again([indices, *waiting], list(in_flight.values())))
                     continue
                 check_shape(values, len(indices))
-                if check is not None:
-                    check(indices, values)
-                if outputs is None:
-                    outputs = np.empty((len(self.lengths), *values.shape[1:]), dtype=np.float32)
-                outputs[indices] = values
-                if self.journal is not None:
-                    self.journal.add(indices, values)
+                take(indices, values)
                 advance(len(indices))
-        return np.empty(0, dtype=np.float32) if outputs is None else outputs
 
     def _first_batches(self) -> Batches:
         """Return the batches that an interrupted run left, or new ones."""
