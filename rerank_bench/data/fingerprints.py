@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from rerank_bench.records import Dataset
+from rerank_bench.records import Dataset, Qrels
 from rerank_bench.trec_io import iter_qrels
 
 
@@ -49,12 +49,17 @@ def fingerprint_columns(columns: Iterable[pa.Array]) -> str:
 def fingerprint_dataset(dataset: Dataset) -> dict[str, str]:
     """Return the fingerprints ``corpus``, ``queries`` and ``qrels`` of a data set, SHA-256 in hex."""
     queries = sorted(dataset.queries.items())
-    qrels = sorted((query_id, doc_id, str(grade)) for query_id, doc_id, grade in iter_qrels(dataset.qrels))
     return {
         "corpus": fingerprint_columns([dataset.collection.doc_ids, dataset.collection.texts]),
         "queries": fingerprint_columns(_columns(queries, 2)),
-        "qrels": fingerprint_columns(_columns(qrels, 3)),
+        "qrels": fingerprint_qrels(dataset.qrels),
     }
+
+
+def fingerprint_qrels(qrels: Qrels) -> str:
+    """Return the fingerprint of judgements alone, SHA-256 in hex."""
+    rows = sorted((query_id, doc_id, str(grade)) for query_id, doc_id, grade in iter_qrels(qrels))
+    return fingerprint_columns(_columns(rows, 3))
 
 
 def with_fingerprints(dataset: Dataset) -> Dataset:
