@@ -38,6 +38,7 @@ def main() -> None:
     columns = rng.integers(0, len(docs), size=len(rows))
     pairs = np.unique(np.stack([rows, columns], axis=1), axis=0)
     scores = rng.normal(size=len(pairs)).astype(np.float32)
+    tokens = rng.integers(20, 512, size=len(pairs)).astype(np.int32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scores.sqlite"
         with ScoreStore(path, "benchmark", "benchmark") as store:
@@ -45,15 +46,15 @@ def main() -> None:
             started = time.perf_counter()
             for start in range(0, BATCHED_PAIRS, BATCH_PAIRS):
                 batch = order[start : start + BATCH_PAIRS]
-                store.insert(queries, docs, pairs[batch], scores[batch])
+                store.insert(queries, docs, pairs[batch], scores[batch], tokens[batch])
             batched_seconds = time.perf_counter() - started
             started = time.perf_counter()
             rest = np.sort(order[BATCHED_PAIRS:])
-            store.insert(queries, docs, pairs[rest], scores[rest])
+            store.insert(queries, docs, pairs[rest], scores[rest], tokens[rest])
             bulk_seconds = time.perf_counter() - started
         started = time.perf_counter()
         with ScoreStore(path, "benchmark", "benchmark") as store:
-            found, is_known = store.look_up(queries, docs, pairs)
+            found, _, is_known = store.look_up(queries, docs, pairs)
         look_up_seconds = time.perf_counter() - started
         num_bytes = path.stat().st_size
     if not is_known.all() or found.tobytes() != scores.tobytes():

@@ -162,7 +162,7 @@ def _truncation(loaded: LoadedScorer, model: Mapping[str, Any]) -> Check:
     rows = np.asarray([[0, 0], [0, 1]], dtype=np.int64)
     result = loaded.score_indexed([pair.query], docs, rows)
     limit = f" (max length {max_length} tokens)" if max_length else ""
-    if result.scores[0] == result.scores[1] or result.stats.truncated_share:
+    if result.scores[0] == result.scores[1] or (result.facts.tokens < 0).any():
         detail = f"a document of {num_words + 20} words is cut{limit}: what stands at its end does not count"
         return Check(name="truncation", status="note", detail=detail)
     return Check(name="truncation", status="ok", detail=f"{num_words + 20} words are read to the end{limit}")

@@ -68,7 +68,6 @@ class BatchRunner:
         self.lengths = self.items.lengths
         self.counts = {
             "num_items": len(self.lengths),
-            "num_truncated": self.items.num_truncated,
             "num_tokens": int(self.lengths.sum(dtype=np.int64)),
         }
 

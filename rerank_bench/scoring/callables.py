@@ -30,7 +30,6 @@ class TextPairs:
     queries: Sequence[str]
     docs: Sequence[str]
     pairs: NDArray[np.int64]
-    num_truncated: int = 0
 
     @property
     def lengths(self) -> NDArray[np.int32]:
@@ -38,6 +37,11 @@ class TextPairs:
         query_words = np.asarray([len(text.split()) for text in self.queries], dtype=np.int32)
         doc_words = np.asarray([len(text.split()) for text in self.docs], dtype=np.int32)
         return np.asarray(query_words[self.pairs[:, 0]] + doc_words[self.pairs[:, 1]], dtype=np.int32)
+
+    @property
+    def is_truncated(self) -> NDArray[np.bool_]:
+        """(N,): nothing is cut here; what a callable cuts is not known."""
+        return np.zeros(len(self.pairs), dtype=np.bool_)
 
     def batch(self, indices: NDArray[np.int64]) -> list[tuple[str, str]]:
         """Return the pairs at ``indices`` as texts."""

@@ -19,6 +19,7 @@ from rerank_bench.errors import InvalidScoreError
 from rerank_bench.provenance import peak_memory_bytes
 from rerank_bench.scoring.batch_runner import BatchRunner, Journal, check_shape
 from rerank_bench.scoring.batching import check_batch_tokens
+from rerank_bench.scoring.pair_facts import PairFacts
 from rerank_bench.scoring.pair_work import PairWork, distinct_work
 from rerank_bench.scoring.score_store import ScoreStore
 from rerank_bench.scoring.scorer import AnyScorer, EncodedItems, ListScorer, PairNamer, Scorer, TextEncoder
@@ -46,8 +47,6 @@ class EngineStats:
     """Tokens of all batches, padding included."""
     padding_share: float
     """Share of the padded tokens that is padding."""
-    truncated_share: float | None
-    """Share of the items that were cut to ``max_length``; ``None`` where several jobs of other requests did."""
     num_batches: int
     batch_tokens: int | None
     """The budget at the end; lower than at the start if memory ran out.  ``None`` where nothing was batched."""
@@ -72,6 +71,8 @@ class EngineResult:
 
     scores: NDArray[np.float32]
     """(N,) float32, all finite."""
+    facts: PairFacts
+    """Of the same pairs."""
     stats: EngineStats
 
 
@@ -108,7 +109,7 @@ def score_indexed(
         return _score_lists(scorer, work, name, description)
     task = _Task(scorer, work, np.arange(len(work.pairs)), batch_tokens, name, description)
     scores = task.run(None)
-    return EngineResult(scores[work.row_of_pair], _stats(work, task.counts, task))
+    return _result(work, scores, task.tokens, task.counts, task)
 
 
 def score_stored(
@@ -143,11 +144,11 @@ def score_stored(
     work = distinct_work(queries, docs, pairs)
     stored = StoredPairs(store, work, batch_tokens)
     if not len(stored.rows):
-        return EngineResult(stored.scores[work.row_of_pair], _stats(work, stored.counts, None))
+        return _result(work, stored.scores, stored.tokens, stored.counts, None)
     name = pair_name or _texts_namer(queries, docs, pairs)
     task = _Task(load(), work, stored.rows, batch_tokens, name, description)
     task.run(stored)
-    return EngineResult(stored.scores[work.row_of_pair], _stats(work, task.counts, task))
+    return _result(work, stored.scores, stored.tokens, task.counts, task)
 
 
 @dataclass(slots=True, eq=False)
@@ -162,6 +163,8 @@ class _Task:
     name: PairNamer
     description: str
     counts: dict[str, Any] = field(default_factory=dict)
+    tokens: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
+    """(R,): tokens of each pair, negative where it was cut."""
     num_tokens: int = 0
     tokenise_seconds: float = 0.0
     score_seconds: float = 0.0
@@ -177,6 +180,9 @@ class _Task:
         else:
             items = scorer.encode(queries, docs, pairs)
         tokenised = time.perf_counter()
+        self.tokens = _pair_tokens(items, pairs, num_queries=len(queries) if isinstance(scorer, TextEncoder) else None)
+        if stored is not None:
+            stored.tokens[self.rows] = self.tokens
         budget = scorer.default_batch_tokens if self.batch_tokens is None else self.batch_tokens
         check_batch_tokens(budget)
         is_packed = scorer.describe().get("batches") == "packed"
@@ -226,7 +232,6 @@ def _score_lists(scorer: ListScorer, work: PairWork, name: PairNamer, descriptio
         num_tokens=0,
         num_padded_tokens=0,
         padding_share=0.0,
-        truncated_share=0.0,
         num_batches=0,
         batch_tokens=scorer.default_batch_tokens,
         tokenise_seconds=0.0,
@@ -236,7 +241,23 @@ def _score_lists(scorer: ListScorer, work: PairWork, name: PairNamer, descriptio
         peak_host_bytes=peak_memory_bytes(),
         peak_device_bytes=scorer.peak_device_bytes(),
     )
-    return EngineResult(distinct_scores[work.row_of_pair], stats)
+    facts = _facts(work, np.zeros(len(order), dtype=np.int32), np.ones(len(order), dtype=np.bool_))
+    return EngineResult(distinct_scores[work.row_of_pair], facts, stats)
+
+
+def _pair_tokens(items: EncodedItems, pairs: NDArray[np.int64], *, num_queries: int | None) -> NDArray[np.int32]:
+    """Return (R,) int32: tokens of each pair, negative where it was cut.
+
+    Args:
+        items: The pairs; or, where ``num_queries`` is given, so many queries and then the documents, each text alone.
+        pairs: (R, 2) indices into queries and documents.
+        num_queries: Number of the queries.
+    """
+    lengths, is_cut = items.lengths, items.is_truncated
+    if num_queries is not None:
+        docs = pairs[:, 1] + num_queries
+        lengths, is_cut = lengths[pairs[:, 0]] + lengths[docs], is_cut[pairs[:, 0]] | is_cut[docs]
+    return np.where(is_cut, -lengths, lengths).astype(np.int32)
 
 
 def _check(scores: NDArray[np.float32], pair_rows: NDArray[np.int64], name: PairNamer) -> None:
@@ -264,27 +285,40 @@ def _texts_namer(
     return name
 
 
-def _stats(work: PairWork, counts: dict[str, Any] | None, task: _Task | None) -> EngineStats:
+def _result(
+    work: PairWork,
+    scores: NDArray[np.float32],
+    tokens: NDArray[np.int32],
+    counts: dict[str, Any] | None,
+    task: _Task | None,
+) -> EngineResult:
+    """Return the result from (M,) values of the distinct pairs, and from what was scored now, if anything."""
     is_scored = np.zeros(len(work.pairs), dtype=np.bool_)
     if task is not None:
         is_scored[task.rows] = True
-    num_scored = int(is_scored[work.row_of_pair].sum())
+    facts = _facts(work, tokens, is_scored)
+    return EngineResult(scores[work.row_of_pair], facts, _stats(work, facts, counts, task))
+
+
+def _facts(work: PairWork, tokens: NDArray[np.int32], is_scored: NDArray[np.bool_]) -> PairFacts:
+    row = work.row_of_pair
+    return PairFacts(distinct=row, tokens=tokens[row], is_stored=~is_scored[row])
+
+
+def _stats(work: PairWork, facts: PairFacts, counts: dict[str, Any] | None, task: _Task | None) -> EngineStats:
+    num_scored = int((~facts.is_stored).sum())
     seconds = (0.0, 0.0) if task is None else (task.tokenise_seconds, task.score_seconds)
     total = max(sum(seconds), 1e-9)
     known = counts or {"num_items": 0, "num_tokens": 0, "num_padded_tokens": 0, "num_batches": 0}
-    padded, num_items = known["num_padded_tokens"], known["num_items"]
-    truncated_share = None
-    if counts is not None:
-        truncated_share = counts["num_truncated"] / num_items if num_items else 0.0
+    padded = known["num_padded_tokens"]
     return EngineStats(
         num_pairs=len(work.row_of_pair),
         num_distinct_pairs=len(work.pairs),
         num_pairs_from_store=len(work.row_of_pair) - num_scored,
-        num_items=num_items,
+        num_items=known["num_items"],
         num_tokens=known["num_tokens"],
         num_padded_tokens=padded,
         padding_share=1.0 - known["num_tokens"] / padded if padded else 0.0,
-        truncated_share=truncated_share,
         num_batches=known["num_batches"],
         batch_tokens=known.get("batch_tokens"),
         tokenise_seconds=seconds[0],

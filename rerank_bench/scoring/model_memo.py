@@ -18,6 +18,7 @@ from rerank_bench import progress
 from rerank_bench.errors import DataError, EnvironmentMissingError
 from rerank_bench.provenance import describe_machine, library_versions
 from rerank_bench.scoring.checkpoints import Checkpoint
+from rerank_bench.scoring.score_store import SCHEMA_VERSION
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.storage import cache_folder, file_sha256, fingerprint_items, fingerprint_json, read_json, write_json
 
@@ -90,7 +91,9 @@ def scores_folder() -> Path:
 
 def store_key(fingerprint: str) -> str:
     """Return what a store of scores belongs to: the scorer, run by these versions of the libraries."""
-    return fingerprint_json({"fingerprint": fingerprint, "versions": library_versions(LIBRARIES)})
+    return fingerprint_json(
+        {"fingerprint": fingerprint, "schema": SCHEMA_VERSION, "versions": library_versions(LIBRARIES)}
+    )
 
 
 def request_model(checkpoint: Checkpoint, config: ScorerConfig) -> ModelRequest:

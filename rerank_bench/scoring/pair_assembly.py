@@ -49,7 +49,8 @@ class EncodedPairs:
     """(N, 2): tokens of query and document after truncation."""
     keeps_end: bool
     """Whether truncation drops tokens at the start of a text."""
-    num_truncated: int
+    is_truncated: NDArray[np.bool_]
+    """(N,): whether a pair lost tokens."""
 
     @property
     def flats(self) -> list[FlatTokens]:
@@ -162,8 +163,7 @@ class PairTokenizer:
         doc_tokens = tokenize_texts(self.tokenizer, docs, keep=budget, keeps_end=keeps_end)
         full = np.stack([query_tokens.full_lengths[pairs[:, 0]], doc_tokens.full_lengths[pairs[:, 1]]], axis=1)
         kept = np.stack(truncate_longest_first(full[:, 0], full[:, 1], budget), axis=1)  # (N, 2)
-        num_truncated = int((kept < full).any(axis=1).sum())
-        return EncodedPairs(template, query_tokens, doc_tokens, pairs, kept, keeps_end, num_truncated)
+        return EncodedPairs(template, query_tokens, doc_tokens, pairs, kept, keeps_end, (kept < full).any(axis=1))
 
     def _proven_template(self) -> PairTemplate | None:
         """Return the template if putting pairs together from it gives the tokenizer's own ids on every probe."""

@@ -70,9 +70,9 @@ class EncodedPrompts:
         return np.asarray(self._lengths(slice(None)), dtype=np.int32)
 
     @property
-    def num_truncated(self) -> int:
-        """Number of prompts that lost tokens."""
-        return int(self.is_cut.any(axis=1).sum())
+    def is_truncated(self) -> NDArray[np.bool_]:
+        """(N,): whether a prompt lost tokens."""
+        return np.asarray(self.is_cut.any(axis=1))
 
     def batch(self, indices: NDArray[np.int64]) -> TokenBatch:
         """Return the prompts at ``indices``, padded on the right."""
@@ -108,9 +108,9 @@ class LeftPadded:
         return self.items.lengths
 
     @property
-    def num_truncated(self) -> int:
-        """Number of items that lost tokens."""
-        return self.items.num_truncated
+    def is_truncated(self) -> NDArray[np.bool_]:
+        """(N,): whether an item lost tokens."""
+        return self.items.is_truncated
 
     def batch(self, indices: NDArray[np.int64]) -> TokenBatch:
         """Return the items at ``indices``, padded on the left."""

@@ -26,32 +26,42 @@ def hash_texts(texts: Sequence[str]) -> list[bytes]:
     return [blake2b(text.encode(), digest_size=HASH_BYTES).digest() for text in texts]
 
 
+StoredRow = tuple[bytes, bytes, int, int]
+"""Hash of the query, hash of the document, value, tokens."""
+
+
 def pack_rows(
-    queries: Sequence[bytes], docs: Sequence[bytes], pairs: NDArray[np.int64], scores: NDArray[np.float32]
-) -> Iterator[tuple[bytes, bytes, int]]:
-    """Yield table rows: in the value's low half the float's bits (−0.0 survives), in the high half their checksum."""
+    queries: Sequence[bytes],
+    docs: Sequence[bytes],
+    pairs: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    tokens: NDArray[np.int32],
+) -> Iterator[StoredRow]:
+    """Yield table rows: in the value's low half the float's bits (−0.0 survives), in the high half the row's checksum."""
     for start in range(0, len(pairs), CHUNK_ROWS):
-        bits = np.ascontiguousarray(scores[start : start + CHUNK_ROWS], dtype="<f4").view("<u4").tolist()
-        for (query, doc), value in zip(pairs[start : start + CHUNK_ROWS].tolist(), bits, strict=True):
-            yield queries[query], docs[doc], _value(queries[query], docs[doc], value)
+        chunk = slice(start, start + CHUNK_ROWS)
+        bits = np.ascontiguousarray(scores[chunk], dtype="<f4").view("<u4").tolist()
+        for (query, doc), value, count in zip(pairs[chunk].tolist(), bits, tokens[chunk].tolist(), strict=True):
+            yield queries[query], docs[doc], _value(queries[query], docs[doc], value, count), count
 
 
-def _value(query: bytes, doc: bytes, bits: int) -> int:
-    checksum = zlib.crc32(query + doc + bits.to_bytes(4, "little"))
+def _value(query: bytes, doc: bytes, bits: int, tokens: int) -> int:
+    checksum = zlib.crc32(query + doc + bits.to_bytes(4, "little") + tokens.to_bytes(4, "little", signed=True))
     return (checksum - 2**31) * 2**32 + bits  # SQLite's integers are signed
 
 
-def checked_bits(query: bytes, doc: bytes, value: object) -> int:
-    """Return the float's bits of a table row.
+def checked_bits(query: bytes, doc: bytes, value: object, tokens: object) -> tuple[int, int]:
+    """Return (the float's bits, tokens) of a table row.
 
     Raises:
         DamagedStoreError: They do not agree with their checksum.
     """
-    bits = value % 2**32 if isinstance(value, int) else None
-    if bits is None or value != _value(query, doc, bits):
-        msg = "a score does not agree with its checksum"
-        raise DamagedStoreError(msg)
-    return bits
+    if isinstance(value, int) and isinstance(tokens, int) and -(2**31) <= tokens < 2**31:
+        bits = value % 2**32
+        if value == _value(query, doc, bits, tokens):
+            return bits, tokens
+    msg = "a score does not agree with its checksum"
+    raise DamagedStoreError(msg)
 
 
 Job = tuple[dict[str, Any], list[NDArray[np.int64]] | None]

@@ -1,6 +1,6 @@
 """Scores on disk: one SQLite file per scorer fingerprint, the cache and the resume point in one.
 
-A row is (hash of the query text, hash of the document text) → float32.  A batch is stored whole or not at all.  A job
+A row is (hash of the query text, hash of the document text) → float32 score, and the tokens of that pair.  A batch is stored whole or not at all.  A job
 keeps the batches that a request was cut into, so that a resumed run replays them.  Nothing here can make a score wrong
 or stop a run: every row carries a checksum, a damaged file is set aside and what can be read of it is taken over, and
 where nothing can be stored the run goes on without, with a note.
@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from itertools import count, islice, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from rerank_bench.scoring.score_rows import (
     CHUNK_ROWS,
     DamagedStoreError,
     Job,
+    StoredRow,
     checked_bits,
     pack_job,
     pack_rows,
@@ -35,22 +36,44 @@ from rerank_bench.storage import file_lock
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 WAIT_SECONDS = 20.0
 """How long to wait for another process that writes; its transactions take milliseconds."""
 CHECKED_BYTES = 32 * 2**20
 """A file up to this size is checked whole when it is opened (a tenth of a second)."""
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE scores (query BLOB, doc BLOB, value INTEGER NOT NULL, PRIMARY KEY (query, doc)) WITHOUT ROWID;
+CREATE TABLE scores (
+    query BLOB, doc BLOB, value INTEGER NOT NULL, tokens INTEGER NOT NULL, PRIMARY KEY (query, doc)
+) WITHOUT ROWID;
 CREATE TABLE jobs (job BLOB PRIMARY KEY, content BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 """
-_INSERT = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?)"
+_INSERT = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?)"
 _DAMAGE_CODES = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """SQLITE_ERROR is a missing table or column: a file that is not ours."""
 
 _FAILURES = (sqlite3.Error, OSError, DamagedStoreError, UnicodeDecodeError)
 """What a store may end in; the last where a damaged file makes SQLite say something that is no UTF-8."""
+
+
+class StoredScores(NamedTuple):
+    """What a store knows of M pairs; 0 where it knows nothing."""
+
+    scores: NDArray[np.float32]
+    """(M,)."""
+    tokens: NDArray[np.int32]
+    """(M,): negative where the pair was cut."""
+    is_known: NDArray[np.bool_]
+    """(M,)."""
+
+    @classmethod
+    def empty(cls, num_pairs: int) -> StoredScores:
+        """Return what a store without any of the pairs knows."""
+        return cls(
+            np.zeros(num_pairs, dtype=np.float32),
+            np.zeros(num_pairs, dtype=np.int32),
+            np.zeros(num_pairs, dtype=np.bool_),
+        )
 
 
 class ScoreStore:
@@ -88,10 +111,8 @@ class ScoreStore:
                 self._connection.close()
             self._connection = None
 
-    def look_up(
-        self, queries: Sequence[bytes], docs: Sequence[bytes], pairs: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the (M,) float32 scores of pairs and (M,) whether each is stored; the others are 0.
+    def look_up(self, queries: Sequence[bytes], docs: Sequence[bytes], pairs: NDArray[np.int64]) -> StoredScores:
+        """Return what is stored of pairs.
 
         Args:
             queries: Hashes of the query texts.
@@ -99,7 +120,7 @@ class ScoreStore:
             pairs: (M, 2) int64 indices into both; pairs of one query stand together (each such group is one look-up,
                 so that memory does not grow with the store).
         """
-        nothing = (np.zeros(len(pairs), dtype=np.float32), np.zeros(len(pairs), dtype=np.bool_))
+        nothing = StoredScores.empty(len(pairs))
         return self._attempt(lambda connection: _look_up(connection, queries, docs, pairs), nothing)
 
     def insert(
@@ -108,9 +129,22 @@ class ScoreStore:
         docs: Sequence[bytes],
         pairs: NDArray[np.int64],
         scores: NDArray[np.float32],
+        tokens: NDArray[np.int32],
     ) -> None:
-        """Store the (B,) finite float32 scores of (B, 2) pairs, all or none; a stored pair keeps its score."""
-        self._attempt(lambda connection: _write(connection, _INSERT, pack_rows(queries, docs, pairs, scores)), None)
+        """Store the (B,) finite float32 scores of (B, 2) pairs, all or none; a stored pair keeps its score.
+
+        Args:
+            queries: Hashes of the query texts.
+            docs: Hashes of the document texts.
+            pairs: Indices into both.
+            scores: The scores.
+            tokens: (B,) int32: tokens of each pair, negative where it was cut.
+        """
+
+        def write(connection: sqlite3.Connection) -> None:
+            _write(connection, _INSERT, pack_rows(queries, docs, pairs, scores, tokens))
+
+        self._attempt(write, None)
 
     def read_job(self, job: bytes) -> Job | None:
         """Return (counts, rows of every batch or ``None`` when it is finished) of a job; ``None`` for an unknown job."""
@@ -245,19 +279,19 @@ def _check(connection: sqlite3.Connection, fingerprint: str, *, is_small: bool) 
 
 def _look_up(
     connection: sqlite3.Connection, queries: Sequence[bytes], docs: Sequence[bytes], pairs: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    bits = np.zeros(len(pairs), dtype=np.uint32)
-    is_known = np.zeros(len(pairs), dtype=np.bool_)
+) -> StoredScores:
+    found = StoredScores.empty(len(pairs))
+    bits = found.scores.view(np.uint32)
     starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1)).tolist()
     for start, stop in pairwise([*starts, len(pairs)]):
         query = queries[pairs[start, 0]]
         row_by_doc = {docs[doc]: row for row, doc in enumerate(pairs[start:stop, 1].tolist(), start=start)}
-        for doc, value in connection.execute("SELECT doc, value FROM scores WHERE query = ?", (query,)):
+        for doc, *stored in connection.execute("SELECT doc, value, tokens FROM scores WHERE query = ?", (query,)):
             row = row_by_doc.get(doc)
             if row is not None:
-                bits[row] = checked_bits(query, doc, value)
-                is_known[row] = True
-    return bits.view(np.float32), is_known
+                bits[row], found.tokens[row] = checked_bits(query, doc, *stored)
+                found.is_known[row] = True
+    return found
 
 
 def _read_job(connection: sqlite3.Connection, job: bytes) -> Job | None:
@@ -283,14 +317,15 @@ def _take_over(aside: Path, connection: sqlite3.Connection, fingerprint: str) ->
     return int(connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]) - int(before)
 
 
-def _intact_rows(damaged: sqlite3.Connection, direction: str) -> Iterator[tuple[bytes, bytes, int]]:
+def _intact_rows(damaged: sqlite3.Connection, direction: str) -> Iterator[StoredRow]:
     """Yield the rows with a correct checksum, up to the first page that cannot be read."""
     order = f"ORDER BY query {direction}, doc {direction}"
     with suppress(*_FAILURES):
-        for query, doc, value in damaged.execute(f"SELECT query, doc, value FROM scores {order}"):  # noqa: S608  constants
+        rows = damaged.execute(f"SELECT query, doc, value, tokens FROM scores {order}")  # noqa: S608  constants
+        for query, doc, value, tokens in rows:
             with suppress(DamagedStoreError, TypeError):
-                checked_bits(query, doc, value)
-                yield query, doc, value
+                checked_bits(query, doc, value, tokens)
+                yield query, doc, value, tokens
 
 
 def describe_store(path: Path) -> dict[str, Any]:

@@ -87,8 +87,8 @@ class EncodedItems(Protocol):
         """(N,) int32: tokens of each item after truncation."""
 
     @property
-    def num_truncated(self) -> int:
-        """Number of items that lost tokens."""
+    def is_truncated(self) -> NDArray[np.bool_]:
+        """(N,): whether an item lost tokens."""
 
     def batch(self, indices: NDArray[np.int64]) -> Any:
         """Return the items at ``indices`` in the form that the scorer computes on."""

@@ -30,6 +30,7 @@ class StoredPairs:
 
     Attributes:
         scores: (M,) float32; 0 where not known yet.
+        tokens: (M,) int32: tokens of each pair, negative where it was cut; set before the pair is added.
         rows: (R,) int64: rows of the pairs that are to be scored, ascending.
         batches: Rows of every batch that an interrupted run left, or ``None``: plan them.
         counts: What the job counted when it was planned; ``None`` for a request that was never scored as a whole.
@@ -42,7 +43,7 @@ class StoredPairs:
         self._docs = hash_texts(work.docs)
         self._job = _job_key(self._queries, self._docs, work.pairs, batch_tokens)
         self._done: list[NDArray[np.int64]] = []
-        self.scores, is_known = store.look_up(self._queries, self._docs, work.pairs)
+        self.scores, self.tokens, is_known = store.look_up(self._queries, self._docs, work.pairs)
         self.rows = np.flatnonzero(~is_known)
         self.batches: Batches | None = None
         self.counts: dict[str, Any] | None = None
@@ -74,7 +75,7 @@ class StoredPairs:
     def add(self, rows: NDArray[np.int64], scores: NDArray[np.float32], *, is_batch: bool = True) -> None:
         """Store the (B,) float32 scores of some rows, all or none."""
         self.scores[rows] = scores
-        self._store.insert(self._queries, self._docs, self._pairs[rows], scores)
+        self._store.insert(self._queries, self._docs, self._pairs[rows], scores, self.tokens[rows])
         if is_batch:
             self._done.append(rows)
 

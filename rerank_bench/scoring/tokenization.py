@@ -55,9 +55,9 @@ class FlatTokens:
         return np.diff(self.offsets).astype(np.int32)
 
     @property
-    def num_truncated(self) -> int:
-        """Number of items that lost tokens."""
-        return int((self.full_lengths > np.diff(self.offsets)).sum())
+    def is_truncated(self) -> NDArray[np.bool_]:
+        """(N,): whether an item lost tokens."""
+        return np.asarray(self.full_lengths > np.diff(self.offsets))
 
     def batch(self, indices: NDArray[np.int64]) -> TokenBatch:
         """Return the items at ``indices``, padded."""

@@ -81,22 +81,32 @@ def test_every_pair_gets_its_own_score(queries: list[str], docs: list[str], data
 def test_stats_add_up() -> None:
     queries, docs = ["a b", "a b"], ["a", "c d e f", "a"]
     pairs = np.asarray([[0, 0], [0, 1], [1, 1], [1, 2]])
-    stats = score_indexed(Overlap(), queries, docs, pairs, batch_tokens=100).stats
+    result = score_indexed(Overlap(), queries, docs, pairs, batch_tokens=100)
+    stats = result.stats
     # Distinct: ("a b", "a") of 3 words and ("a b", "c d e f") of 6; one batch of 2 × 6.
     assert (stats.num_pairs, stats.num_distinct_pairs, stats.num_items) == (4, 2, 2)
     assert (stats.num_tokens, stats.num_padded_tokens, stats.num_batches, stats.batch_tokens) == (9, 12, 1, 100)
     assert stats.padding_share == pytest.approx(0.25)
-    assert stats.truncated_share == 0.0
     seconds = stats.tokenise_seconds + stats.score_seconds
     assert stats.pairs_per_second == pytest.approx(4 / seconds)
     assert stats.tokens_per_second == pytest.approx(9 / seconds)
     assert stats.as_dict()["num_tokens"] == 9
+    assert result.facts.distinct[0] == result.facts.distinct[3] != result.facts.distinct[1]
+    assert result.facts.tokens.tolist() == [3, 6, 6, 3]
+    assert result.facts.taken(slice(1, 4)).summarise() == {
+        "num_pairs": 3,
+        "num_distinct_pairs": 2,
+        "num_pairs_from_store": 0,
+        "num_tokens": 9,
+        "truncated_share": 0.0,
+    }
 
 
 def test_no_pairs_is_legal() -> None:
     result = score_indexed(Overlap(), [], [], np.empty((0, 2), dtype=np.int64))
     assert result.scores.shape == (0,)
-    assert (result.stats.num_items, result.stats.padding_share, result.stats.truncated_share) == (0, 0.0, 0.0)
+    assert (result.stats.num_items, result.stats.padding_share) == (0, 0.0)
+    assert result.facts.summarise()["truncated_share"] == 0.0
 
 
 def test_progress_counts_the_distinct_pairs() -> None:

@@ -23,7 +23,10 @@ class Numbers:
     """Items that are their own index; a batch is the indices."""
 
     lengths: NDArray[np.int32]
-    num_truncated: int = 0
+
+    @property
+    def is_truncated(self) -> NDArray[np.bool_]:
+        return np.zeros(len(self.lengths), dtype=np.bool_)
 
     def batch(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         return indices

@@ -22,6 +22,7 @@ QUERIES = hash_texts(["how to stop", "sort", ""])
 DOCS = hash_texts([f"text {number}" for number in range(40)])
 PAIRS = np.stack([np.repeat([0, 1, 2], 40), np.tile(np.arange(40), 3)], axis=1)
 SCORES = np.random.default_rng(3).normal(size=120).astype(np.float32)
+TOKENS = np.random.default_rng(4).integers(-600, 600, size=120).astype(np.int32)
 
 
 def open_store(path: Path) -> ScoreStore:
@@ -30,7 +31,7 @@ def open_store(path: Path) -> ScoreStore:
 
 def write(path: Path) -> Path:
     with open_store(path) as store:
-        store.insert(QUERIES, DOCS, PAIRS, SCORES)
+        store.insert(QUERIES, DOCS, PAIRS, SCORES, TOKENS)
         store.write_job(b"job", {"num_items": 120}, [np.arange(70), np.arange(70, 120)])
     return path
 
@@ -38,7 +39,9 @@ def write(path: Path) -> Path:
 def look_up(path: Path, pairs: NDArray[np.int64] = PAIRS) -> tuple[NDArray[np.float32], NDArray[np.bool_], list[str]]:
     watcher = Watcher()
     with progress.use_reporter(watcher), open_store(path) as store:
-        scores, is_known = store.look_up(QUERIES, DOCS, pairs)
+        scores, tokens, is_known = store.look_up(QUERIES, DOCS, pairs)
+    if pairs is PAIRS:
+        assert tokens[is_known].tolist() == TOKENS[is_known].tolist()
     return scores, is_known, watcher.notes
 
 
@@ -46,8 +49,8 @@ def test_scores_come_back_bit_for_bit(tmp_path: Path) -> None:
     scores = SCORES.copy()
     scores[:6] = np.asarray([0.0, -0.0, 1.0, 3.4e38, 1.2e-38, 1e-45], dtype=np.float32)
     with open_store(tmp_path / "new" / "a.sqlite") as store:
-        assert not store.look_up(QUERIES, DOCS, PAIRS)[1].any()
-        store.insert(QUERIES, DOCS, PAIRS[::2], scores[::2])
+        assert not store.look_up(QUERIES, DOCS, PAIRS).is_known.any()
+        store.insert(QUERIES, DOCS, PAIRS[::2], scores[::2], TOKENS[::2])
     found, is_known, notes = look_up(tmp_path / "new" / "a.sqlite")
     assert is_known.tolist() == [True, False] * 60
     assert found[::2].tobytes() == scores[::2].tobytes()
@@ -57,7 +60,7 @@ def test_scores_come_back_bit_for_bit(tmp_path: Path) -> None:
 def test_a_stored_score_is_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "a.sqlite")
     with open_store(path) as store:
-        store.insert(QUERIES, DOCS, PAIRS, SCORES + 1)
+        store.insert(QUERIES, DOCS, PAIRS, SCORES + 1, TOKENS + 1)
     assert look_up(path)[0].tobytes() == SCORES.tobytes()
 
 
@@ -66,10 +69,10 @@ def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
     broken[-1] = [0, 99]  # no such document
     with open_store(tmp_path / "a.sqlite") as store:
         with pytest.raises(IndexError):
-            store.insert(QUERIES, DOCS, broken, SCORES)
-        assert not store.look_up(QUERIES, DOCS, PAIRS)[1].any()
-        store.insert(QUERIES, DOCS, PAIRS, SCORES)
-        assert store.look_up(QUERIES, DOCS, PAIRS)[1].all()
+            store.insert(QUERIES, DOCS, broken, SCORES, TOKENS)
+        assert not store.look_up(QUERIES, DOCS, PAIRS).is_known.any()
+        store.insert(QUERIES, DOCS, PAIRS, SCORES, TOKENS)
+        assert store.look_up(QUERIES, DOCS, PAIRS).is_known.all()
 
 
 def test_jobs_come_back(tmp_path: Path) -> None:
@@ -142,7 +145,7 @@ def test_another_scorers_store_is_never_used(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "a.sqlite", tmp_path / "b.sqlite")
     watcher = Watcher()
     with progress.use_reporter(watcher), ScoreStore(tmp_path / "b.sqlite", "another", "tiny") as store:
-        assert not store.look_up(QUERIES, DOCS, PAIRS)[1].any()
+        assert not store.look_up(QUERIES, DOCS, PAIRS).is_known.any()
     assert "it belongs to another scorer or another version" in watcher.notes[0]
     assert " 0 scores" in watcher.notes[0]
 
@@ -154,9 +157,11 @@ def test_damage_that_shows_while_writing_loses_nothing_of_the_batch(tmp_path: Pa
     with progress.use_reporter(watcher), open_store(path) as store:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("DROP TABLE scores")
-        store.insert(extra, DOCS, np.asarray([[0, 3]]), np.asarray([2.5], dtype=np.float32))
-        scores, is_known = store.look_up(extra, DOCS, np.asarray([[0, 3]]))
-        assert (scores.tolist(), is_known.tolist()) == ([2.5], [True])
+        store.insert(
+            extra, DOCS, np.asarray([[0, 3]]), np.asarray([2.5], dtype=np.float32), np.asarray([-9], dtype=np.int32)
+        )
+        scores, tokens, is_known = store.look_up(extra, DOCS, np.asarray([[0, 3]]))
+        assert (scores.tolist(), tokens.tolist(), is_known.tolist()) == ([2.5], [-9], [True])
     assert "no such table: scores" in watcher.notes[0]
 
 
@@ -164,15 +169,15 @@ def test_a_full_disk_is_told_once_and_keeps_what_is_stored(tmp_path: Path) -> No
     path = tmp_path / "a.sqlite"
     watcher = Watcher()
     with progress.use_reporter(watcher), open_store(path) as store:
-        store.insert(QUERIES, DOCS, PAIRS[:5], SCORES[:5])
+        store.insert(QUERIES, DOCS, PAIRS[:5], SCORES[:5], TOKENS[:5])
         assert store._connection is not None
         store._connection.execute("PRAGMA max_page_count = 1")  # SQLite's own way to run out of space
         for start in range(5, 120, 5):
-            store.insert(QUERIES, DOCS, PAIRS[start : start + 5], SCORES[start : start + 5])
+            store.insert(QUERIES, DOCS, PAIRS[start : start + 5], SCORES[start : start + 5], TOKENS[start : start + 5])
         many = hash_texts([f"document {number}" for number in range(5_000)])
         rows = np.stack([np.zeros(5_000, dtype=np.int64), np.arange(5_000)], axis=1)
-        store.insert(QUERIES, many, rows, np.ones(5_000, dtype=np.float32))
-        store.insert(QUERIES, many, rows, np.ones(5_000, dtype=np.float32))
+        store.insert(QUERIES, many, rows, np.ones(5_000, dtype=np.float32), np.ones(5_000, dtype=np.int32))
+        store.insert(QUERIES, many, rows, np.ones(5_000, dtype=np.float32), np.ones(5_000, dtype=np.int32))
         assert not store.is_open
     assert len(watcher.notes) == 1
     assert "are not stored from here on" in watcher.notes[0]
@@ -187,7 +192,7 @@ def test_a_locked_store_is_told_and_passed_over(tmp_path: Path, monkeypatch: pyt
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         with progress.use_reporter(watcher), open_store(path) as store:
             other.execute("BEGIN IMMEDIATE")
-            store.insert(QUERIES, DOCS, PAIRS, SCORES)
+            store.insert(QUERIES, DOCS, PAIRS, SCORES, TOKENS)
             assert not store.is_open
         other.execute("ROLLBACK")
     assert "database is locked; those stored before are kept" in watcher.notes[0]

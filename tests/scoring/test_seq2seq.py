@@ -110,7 +110,7 @@ def test_a_cut_document_leaves_the_end_of_the_prompt(max_length: int, encoder_de
     whole = tokenizer("Query: stop a program Document: read and write files read")["input_ids"][:-1]
     kept = min(len(whole), max_length - len(tail))
     assert batch.input_ids[0, :kept].tolist() == whole[:kept]
-    assert items.num_truncated == 1
+    assert items.is_truncated.sum() == 1
 
 
 @pytest.mark.parametrize("architecture", ENCODER_DECODERS)

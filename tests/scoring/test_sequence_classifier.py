@@ -321,8 +321,7 @@ def test_a_shorter_length_cuts_as_the_tokenizer_does(classifier: Any, text_pairs
     np.testing.assert_allclose(scorer.score(text_pairs), expected, rtol=0, atol=1e-5)
     indices = np.repeat(np.arange(len(text_pairs))[:, None], 2, axis=1)
     result = scorer.score_indexed([q for q, _ in text_pairs], [d for _, d in text_pairs], indices)
-    assert result.stats.truncated_share is not None
-    assert 0.5 < result.stats.truncated_share < 1.0
+    assert 0.5 < result.facts.summarise()["truncated_share"] < 1.0
 
 
 def test_nan_weights_name_the_pair(classifier: Any, tmp_path: Path) -> None:

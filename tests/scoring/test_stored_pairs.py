@@ -74,7 +74,8 @@ def not_loaded() -> Scorer | TextEncoder:
 
 
 def counts(result: EngineResult) -> dict[str, Any]:
-    return {name: value for name, value in result.stats.as_dict().items() if name not in TIMES | HISTORY}
+    found = result.stats.as_dict() | {"facts": result.facts.distinct.tolist(), "tokens": result.facts.tokens.tolist()}
+    return {name: value for name, value in found.items() if name not in TIMES | HISTORY}
 
 
 @pytest.mark.parametrize("memory_words", [10**9, 20], ids=["plenty", "out of memory on the way"])
@@ -140,7 +141,11 @@ def test_fewer_pairs_cost_nothing_and_more_pairs_cost_the_rest(tmp_path: Path) -
         found = score_stored(not_loaded, store, QUERIES, DOCS, middle)
     score_of = {tuple(pair): value for pair, value in zip(PAIRS.tolist(), deep.scores.tolist(), strict=True)}
     assert found.scores.tolist() == [score_of[tuple(pair)] for pair in middle.tolist()]
-    assert found.stats.truncated_share is None, "not known of a request that was never scored as one"
+    first, again = (
+        {tuple(p): n for p, n in zip(of.tolist(), r.facts.tokens.tolist(), strict=True)}
+        for of, r in ((PAIRS, deep), (middle, found))
+    )
+    assert again == {pair: first[pair] for pair in again}, "what is known of a pair does not depend on the request"
 
 
 def test_pairs_asked_for_twice_are_counted_as_asked(tmp_path: Path) -> None:
