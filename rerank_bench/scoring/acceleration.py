@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_bench import progress
-from rerank_bench.scoring.packing import PackedModel, PackingError, Reduction, why_not_packed
+from rerank_bench.scoring.launching import LaunchResult, settle
+from rerank_bench.scoring.packed_attention import Body, PackingError, choose_body, why_not_packed
+from rerank_bench.scoring.packing import PackedModel, Reduction
 from rerank_bench.scoring.prepacked import prepack_linears, restore
 from rerank_bench.scoring.runtime import ModelRuntime
 from rerank_bench.scoring.scorer import EncodedItems
-from rerank_bench.scoring.tokenization import TokenBatch
 
 PROBE_PAIRS = (
     ["how to stop a program", "list", "time", "a query about the document"],
@@ -42,36 +43,42 @@ S = TypeVar("S", bound=_HasRuntime)
 
 
 def accelerate(
-    scorer: S, reduction: Reduction | None, compute: Callable[[S, TokenBatch], NDArray[np.float32]], items: EncodedItems
+    scorer: S, reduction: Reduction | None, launch: Callable[[S, Any], LaunchResult], items: EncodedItems
 ) -> S:
     """Return the scorer with a runtime that is as fast as the model allows, and gives the same results.
 
     Args:
         scorer: A frozen dataclass with a field ``runtime``.
         reduction: Which vector of an item is read behind the trunk; ``None`` if it is not one.
-        compute: Runs a batch with a scorer: (B, …) float32.
+        launch: Runs a batch with a scorer: (B, …) float32.
         items: What is tried: a few items of different length.
     """
-    batch: TokenBatch = items.batch(np.arange(len(items.lengths)))
+
+    def compute(scorer: S, batch: Any) -> NDArray[np.float32]:
+        return settle(launch(scorer, batch))
+
+    batch = items.batch(np.arange(len(items.lengths)))
     expected = _in_float32(scorer, compute, batch)
     tolerance = _tolerance(compute(scorer, batch), expected, is_exact=scorer.runtime.is_float32)
     scorer = _with_prepacked_linears(scorer, compute, batch, expected, tolerance)
     runtime = scorer.runtime
-    reason = why_not_packed(runtime.device, runtime.dtype)
+    reason = why_not_packed(runtime.device)
     if reduction is None:
         reason = reason or "the head reads more than one vector of a pair"
     elif reason is None:
-        packed, reason = _try_packed(scorer, reduction, compute, batch, expected, tolerance)
-        if packed is not None:
-            return packed
+        # What one kernel refuses, such as a width of heads, the other body may still do.
+        for body in dict.fromkeys((choose_body(runtime.device, runtime.dtype), "runs")):
+            packed, reason = _try_packed(scorer, reduction, body, compute, batch, expected, tolerance)
+            if packed is not None:
+                return packed
     progress.note(f"{runtime.name}: batches are padded ({reason})")
     return scorer
 
 
 def _with_prepacked_linears(
     scorer: S,
-    compute: Callable[[S, TokenBatch], NDArray[np.float32]],
-    batch: TokenBatch,
+    compute: Callable[[S, Any], NDArray[np.float32]],
+    batch: Any,
     expected: NDArray[np.float32],
     tolerance: float,
 ) -> S:
@@ -88,15 +95,16 @@ def _with_prepacked_linears(
 def _try_packed(
     scorer: S,
     reduction: Reduction,
-    compute: Callable[[S, TokenBatch], NDArray[np.float32]],
-    batch: TokenBatch,
+    body: Body,
+    compute: Callable[[S, Any], NDArray[np.float32]],
+    batch: Any,
     expected: NDArray[np.float32],
     tolerance: float,
 ) -> tuple[S | None, str]:
     """Return (the packed scorer or ``None``, why not)."""
     runtime = scorer.runtime
     try:
-        packed_model = PackedModel.install(runtime.model, reduction)
+        packed_model = PackedModel.install(runtime.model, reduction, body)
     except _FORWARD_ERRORS as error:
         return None, _first_line(error)
     packed = _with_runtime(scorer, replace(runtime, packed=packed_model))
@@ -113,7 +121,7 @@ def _try_packed(
 
 
 def _in_float32(
-    scorer: S, compute: Callable[[S, TokenBatch], NDArray[np.float32]], batch: TokenBatch
+    scorer: S, compute: Callable[[S, Any], NDArray[np.float32]], batch: Any
 ) -> NDArray[np.float32]:
     """Return what the scorer gives with its rounded weights in float32: the reference in any precision."""
     import torch

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError, ScoringError
 from rerank_bench.scoring.batching import BatchTooLargeError, iter_batches, order_by_length
-from rerank_bench.scoring.execution import BatchExecutor, InTurn
+from rerank_bench.scoring.execution import BatchExecutor
+from rerank_bench.scoring.launching import LaunchQueue, LaunchResult
 from rerank_bench.scoring.scorer import EncodedItems
 from rerank_bench.scoring.stored_pairs import Batches, StoredPairs
 
@@ -63,6 +65,12 @@ class BatchRunner:
     counts: dict[str, Any] = field(init=False)
     """Of the whole job: items, tokens, batches, padding, the budget at the end."""
     lengths: NDArray[np.int32] = field(init=False)
+    assemble_seconds: float = 0.0
+    """Spent on putting batches together from the tokens of their texts."""
+    copy_seconds: float | None = None
+    """Until the batches were on the device; ``None`` before the run, and where an executor does not tell."""
+    compute_seconds: float | None = None
+    """Of the forward passes, likewise."""
 
     def __post_init__(self) -> None:
         self.lengths = self.items.lengths
@@ -73,7 +81,7 @@ class BatchRunner:
 
     def run(
         self,
-        compute: Callable[[Any], NDArray[np.float32]] | BatchExecutor,
+        compute: Callable[[Any], LaunchResult] | BatchExecutor,
         *,
         check: Callable[[NDArray[np.int64], NDArray[np.float32]], None] | None = None,
     ) -> NDArray[np.float32]:
@@ -100,7 +108,7 @@ class BatchRunner:
 
     def run_each(
         self,
-        compute: Callable[[Any], NDArray[np.float32]] | BatchExecutor,
+        compute: Callable[[Any], LaunchResult] | BatchExecutor,
         take: Callable[[NDArray[np.int64], NDArray[np.float32]], None],
     ) -> None:
         """Run every batch and keep none of its values, so that memory does not grow with the items.
@@ -109,7 +117,7 @@ class BatchRunner:
             compute: As in ``run``.
             take: Called with the indices and the (B, …) float32 values of every batch as it comes; stores them itself.
         """
-        executor = compute if isinstance(compute, BatchExecutor) else InTurn(compute)
+        executor = compute if isinstance(compute, BatchExecutor) else LaunchQueue(compute)
         waiting = deque(self._first_batches())
         in_flight: dict[int, NDArray[np.int64]] = {}
         numbers = count()
@@ -118,7 +126,7 @@ class BatchRunner:
                 while waiting and len(in_flight) < executor.capacity:
                     number, indices = next(numbers), waiting.popleft()
                     in_flight[number] = indices
-                    executor.submit(number, self.items.batch(indices))
+                    executor.submit(number, self._assemble(indices))
                 number, values = executor.collect()
                 indices = in_flight.pop(number)
                 if isinstance(values, BatchTooLargeError):
@@ -128,6 +136,14 @@ class BatchRunner:
                 check_shape(values, len(indices))
                 take(indices, values)
                 advance(len(indices))
+        if isinstance(executor, LaunchQueue):
+            self.copy_seconds, self.compute_seconds = executor.copy_seconds, executor.compute_seconds
+
+    def _assemble(self, indices: NDArray[np.int64]) -> Any:
+        started = perf_counter()
+        batch = self.items.batch(indices)
+        self.assemble_seconds += perf_counter() - started
+        return batch
 
     def _first_batches(self) -> Batches:
         """Return the batches that an interrupted run left, or new ones."""

@@ -18,11 +18,12 @@ from rerank_bench import progress
 from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.acceleration import PROBE_PAIRS, accelerate
 from rerank_bench.scoring.checkpoints import Checkpoint
-from rerank_bench.scoring.loading import load_model, load_tokenizer, lower_trunk, resolve_max_length
+from rerank_bench.scoring.launching import Launched
+from rerank_bench.scoring.loading import apply_lower_case, load_model, load_tokenizer, place_encoder, resolve_max_length
 from rerank_bench.scoring.packing import reduction_of
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
 from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
-from rerank_bench.scoring.st_layout import pooling_modes
+from rerank_bench.scoring.st_layout import pooling_modes, text_prompts
 from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary, encode_whole
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class BiEncoderScorer:
         recipe = read_recipe(checkpoint)
         tokenizer = load_tokenizer(checkpoint, config)
         if checkpoint.st_transformer.get("do_lower_case"):
-            _lower_case(tokenizer)
+            apply_lower_case(tokenizer)
         # A pooler is not part of a bi-encoder: the hidden states are pooled here, so its weights may be absent.
         model = load_model(checkpoint, config, "AutoModel", unused=("pooler.",))
         max_length = resolve_max_length(checkpoint, config, tokenizer, model)
@@ -89,7 +90,7 @@ class BiEncoderScorer:
             )
             raise ConfigError(msg)
         has_type_ids = takes_type_ids(model) and "token_type_ids" in tokenizer(["a"])
-        runtime = ModelRuntime.place(checkpoint, config, model, _place)
+        runtime = ModelRuntime.place(checkpoint, config, model, place_encoder)
         scorer = cls(runtime, tokenizer, max_length, recipe, has_type_ids)
         probe = scorer.encode_texts(["stop a program"], ["a text that is longer than the query beside it"])
         check_padding(checkpoint.name, probe, scorer.embed_batch, is_exact=runtime.is_float32)
@@ -122,9 +123,9 @@ class BiEncoderScorer:
         check_vocabulary(self.runtime.name, tokens.flats, self.runtime.num_embeddings)
         return tokens
 
-    def embed_batch(self, batch: TokenBatch) -> NDArray[np.float32]:
-        """Return (B, H) float32, of length 1 where the checkpoint says so."""
-        return self.runtime.compute(batch, partial(_pool, self.recipe))
+    def embed_batch(self, batch: TokenBatch) -> Launched:
+        """Launch a batch of (B, H) float32 vectors, of length 1 where the checkpoint says so."""
+        return self.runtime.launch(batch, partial(_pool, self.recipe))
 
     def compare(
         self, query_vectors: NDArray[np.float32], doc_vectors: NDArray[np.float32], pairs: NDArray[np.int64]
@@ -139,14 +140,6 @@ class BiEncoderScorer:
                 "nh,nh->n", query_vectors[chunk[:, 0]], doc_vectors[chunk[:, 1]]
             )
         return scores
-
-
-def _place(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    import torch
-
-    if dtype != torch.float32:
-        lower_trunk(model, dtype)
-    return model.to(device)
 
 
 def _pool(recipe: Recipe, outputs: Any, mask: torch.Tensor) -> torch.Tensor:
@@ -169,15 +162,6 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
-def _lower_case(tokenizer: Any) -> None:
-    """Let the tokenizer lower-case first, as ``do_lower_case`` in the Sentence Transformers settings asks."""
-    from tokenizers import normalizers
-
-    backend = tokenizer.backend_tokenizer
-    rest = [] if backend.normalizer is None else [backend.normalizer]
-    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
-
-
 def read_recipe(checkpoint: Checkpoint) -> Recipe:
     """Return how the checkpoint's files turn hidden states into a score.
 
@@ -196,7 +180,7 @@ def read_recipe(checkpoint: Checkpoint) -> Recipe:
     if similarity not in SIMILARITIES:
         msg = f"model {checkpoint.name!r}: similarity {similarity!r} is not supported, only {', '.join(SIMILARITIES)}"
         raise ConfigError(msg)
-    query_prompt, doc_prompt = _prompts(checkpoint)
+    query_prompt, doc_prompt = text_prompts(checkpoint)
     pooling_config = next((module.config for module in checkpoint.modules if module.kind == "Pooling"), None)
     if (query_prompt or doc_prompt) and pooling_config and not pooling_config.get("include_prompt", True):
         msg = f"model {checkpoint.name!r}: pooling without the prompt's tokens (include_prompt false) is not supported"
@@ -219,14 +203,3 @@ def _pooling(name: str, config: Mapping[str, Any] | None) -> Pooling:
         msg = f"model {name!r}: pooling {' + '.join(modes)} is not supported, only one of {', '.join(POOLINGS)}"
         raise ConfigError(msg)
     return cast("Pooling", modes[0])
-
-
-def _prompts(checkpoint: Checkpoint) -> tuple[str, str]:
-    """Return (query prompt, document prompt), as Sentence Transformers documents it; empty where the files name none.
-
-    A default prompt is for texts of no stated role and is not used.  A checkpoint that names its document prompt
-    ``passage`` or ``corpus`` gets it (Sentence Transformers 6.2 passes over it: its own empty ``document`` comes first).
-    """
-    prompts = checkpoint.st_config.get("prompts") or {}
-    doc_prompt = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), "")
-    return prompts.get("query") or "", doc_prompt or ""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rerank_bench.scoring.answers import Question, answer_margin, find_question, reduce_head
 from rerank_bench.scoring.checkpoints import Checkpoint
+from rerank_bench.scoring.launching import Launched
 from rerank_bench.scoring.loading import load_model, load_tokenizer, place_model, resolve_max_length
 from rerank_bench.scoring.prompt_assembly import LeftPadded, PromptTokenizer
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding
@@ -88,9 +89,9 @@ class CausalLmScorer:
         check_vocabulary(self.runtime.name, items.flats, self.runtime.num_embeddings)
         return LeftPadded(items)
 
-    def score_batch(self, batch: TokenBatch) -> NDArray[np.float32]:
-        """Return (B,) float32 logit differences."""
-        return self.runtime.compute(batch, _last_margin, forward=self.forward)
+    def score_batch(self, batch: TokenBatch) -> Launched:
+        """Launch a batch of (B,) float32 logit differences."""
+        return self.runtime.launch(batch, _last_margin, forward=self.forward)
 
 
 def describe_prompts(question: Question, tokenizer: PromptTokenizer, num_parameters: int) -> dict[str, Any]:

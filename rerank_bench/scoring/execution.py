@@ -6,8 +6,6 @@ a model computes one at a time, at once; an executor over several processes or m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -39,28 +37,3 @@ class BatchExecutor(Protocol):
         Raises:
             RerankBenchError: The batch cannot be computed, and neither can the rest.
         """
-
-
-@dataclass(slots=True, eq=False)
-class InTurn:
-    """A function of this process as an executor: one batch at a time."""
-
-    compute: Callable[[Any], NDArray[np.float32]]
-    _waiting: list[tuple[int, Any]] = field(default_factory=list)
-
-    @property
-    def capacity(self) -> int:
-        """One."""
-        return 1
-
-    def submit(self, number: int, batch: Any) -> None:
-        """Take a batch; it is computed when it is collected."""
-        self._waiting.append((number, batch))
-
-    def collect(self) -> tuple[int, Outcome]:
-        """Compute the batch."""
-        number, batch = self._waiting.pop(0)
-        try:
-            return number, self.compute(batch)
-        except BatchTooLargeError as error:
-            return number, error

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rerank_bench.errors import ScoringError
-from rerank_bench.scoring.batching import BatchTooLargeError
 from rerank_bench.scoring.checkpoints import Checkpoint
+from rerank_bench.scoring.device_copy import padded_inputs
+from rerank_bench.scoring.device_launch import out_of_memory_as_too_large, start_clock
 from rerank_bench.scoring.devices import default_batch_tokens, peak_device_bytes, resolve_device, resolve_dtype
 from rerank_bench.scoring.file_fingerprints import FileFingerprints, fingerprint_files
+from rerank_bench.scoring.launching import Launched, LaunchResult, settle
 from rerank_bench.scoring.scorer import SCORING_CODE_VERSION, EncodedItems, ScorerConfig
 from rerank_bench.scoring.tokenization import TokenBatch
 from rerank_bench.storage import fingerprint_json
@@ -80,14 +81,14 @@ class ModelRuntime:
         """Return the highest device memory so far, in bytes; ``None`` without an accelerator."""
         return peak_device_bytes(self.device)
 
-    def compute(
+    def launch(
         self,
         batch: TokenBatch,
         head: Callable[[Any, torch.Tensor], torch.Tensor],
         *,
         forward: Callable[..., Any] | None = None,
-    ) -> NDArray[np.float32]:
-        """Return ``head(outputs, attention_mask)`` for a batch, (B, …) float32.
+    ) -> Launched:
+        """Give a batch to the device, which makes ``head(outputs, attention_mask)`` of it, (B, …) float32.
 
         Args:
             batch: The tokens.
@@ -99,23 +100,15 @@ class ModelRuntime:
         """
         import torch
 
-        try:
-            with torch.inference_mode():
-                if self.packed is not None:
-                    values = head(*self.packed.run(batch, self.device))
-                    return np.asarray(values.cpu().numpy(), dtype=np.float32)
-                mask = torch.from_numpy(batch.attention_mask).to(self.device)
-                inputs = {"input_ids": torch.from_numpy(batch.input_ids).to(self.device), "attention_mask": mask}
-                if batch.token_type_ids is not None:
-                    inputs["token_type_ids"] = torch.from_numpy(batch.token_type_ids).to(self.device)
-                values = head((forward or self.model)(**inputs), mask)
-                return np.asarray(values.cpu().numpy(), dtype=np.float32)
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            raise BatchTooLargeError(str(error).partition("\n")[0]) from error
+        with out_of_memory_as_too_large(self.device), torch.inference_mode():
+            clock = start_clock(self.device)
+            if self.packed is not None:
+                packed = self.packed.prepare(batch, self.device)
+                clock.copied()
+                return clock.launched(head(*self.packed.run(packed)))
+            inputs = padded_inputs(batch, self.device)
+            clock.copied()
+            return clock.launched(head((forward or self.model)(**inputs), inputs["attention_mask"]))
 
     def describe(self) -> dict[str, Any]:
         """Return what a result records of any model, JSON-able."""
@@ -139,9 +132,9 @@ class ModelRuntime:
 
     @property
     def attention(self) -> str:
-        """``packed`` for ours, else the implementation that transformers chose."""
+        """``packed`` for ours (``packed varlen`` with CUDA's one kernel), else the one that transformers chose."""
         if self.packed is not None:
-            return "packed"
+            return "packed" if self.packed.body == "runs" else f"packed {self.packed.body}"
         return str(getattr(self.model.config, "_attn_implementation", None) or "eager")
 
     def fingerprint(self, template: dict[str, Any], max_length: int) -> str:
@@ -163,14 +156,6 @@ class ModelRuntime:
         )
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether an error of torch means that memory ran out; only CUDA has a class of its own for it."""
-    import torch
-
-    text = str(error).casefold()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
-
-
 def takes_type_ids(model: Any) -> bool:
     """Return whether the model's forward takes segment ids."""
     parameters = inspect.signature(model.forward).parameters
@@ -180,7 +165,7 @@ def takes_type_ids(model: Any) -> bool:
 def check_padding(
     name: str,
     items: EncodedItems,
-    compute: Callable[[TokenBatch], NDArray[np.float32]],
+    launch: Callable[[Any], LaunchResult],
     *,
     is_exact: bool,
 ) -> None:
@@ -189,18 +174,18 @@ def check_padding(
     Args:
         name: The model.
         items: Two items of different length.
-        compute: Runs a batch.
+        launch: Runs a batch.
         is_exact: Whether the model runs in float32; lower precisions differ by shape, so more is allowed there.
 
     Raises:
         ScoringError: It does, or the model refuses a padded batch.
     """
     try:
-        together = compute(items.batch(np.asarray([0, 1])))
+        together = settle(launch(items.batch(np.asarray([0, 1]))))
     except ValueError as error:
         msg = f"model {name!r} cannot score a padded batch: {error}; config.json must name pad_token_id"
         raise ScoringError(msg) from error
-    alone = np.concatenate([compute(items.batch(np.asarray([row]))) for row in (0, 1)])
+    alone = np.concatenate([settle(launch(items.batch(np.asarray([row])))) for row in (0, 1)])
     tolerance = 1e-3 if is_exact else 0.1
     scale = max(1.0, float(np.abs(alone).max(initial=0.0)))
     worst = float(np.abs(together - alone).max(initial=0.0))

@@ -18,6 +18,7 @@ from rerank_bench.errors import ConfigError, describe_unknown
 from rerank_bench.scoring.batching import check_batch_tokens
 from rerank_bench.scoring.devices import DTYPES, check_device_name
 from rerank_bench.scoring.external_options import ExternalOptions
+from rerank_bench.scoring.launching import LaunchResult
 
 SCORING_CODE_VERSION = 1
 """Part of every fingerprint: bumped when the same weights would get other scores from this code."""
@@ -119,8 +120,8 @@ class Scorer(Described, Protocol):
     def encode(self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> EncodedItems:
         """Tokenise pairs: row i of ``pairs``, (N, 2), holds indices into ``queries`` and ``docs``."""
 
-    def score_batch(self, batch: Any) -> NDArray[np.float32]:
-        """Return (B,) float32, one logit per item.
+    def score_batch(self, batch: Any) -> LaunchResult:
+        """Return (B,) float32, one logit per item, or a batch that will give them.
 
         Raises:
             BatchTooLargeError: The device's memory did not suffice.
@@ -134,8 +135,8 @@ class TextEncoder(Described, Protocol):
     def encode_texts(self, queries: Sequence[str], docs: Sequence[str]) -> EncodedItems:
         """Tokenise the Q queries, then the D documents: Q + D items."""
 
-    def embed_batch(self, batch: Any) -> NDArray[np.float32]:
-        """Return (B, H) float32.
+    def embed_batch(self, batch: Any) -> LaunchResult:
+        """Return (B, H) float32, or a batch that will give them.
 
         Raises:
             BatchTooLargeError: The device's memory did not suffice.

@@ -17,6 +17,7 @@ from rerank_bench.errors import ScoringError
 from rerank_bench.scoring.answers import Question, answer_margin, find_question, reduce_head
 from rerank_bench.scoring.causal_lm import PROBE, describe_prompts
 from rerank_bench.scoring.checkpoints import Checkpoint
+from rerank_bench.scoring.launching import Launched
 from rerank_bench.scoring.loading import load_model, load_tokenizer, lower_trunk, resolve_max_length
 from rerank_bench.scoring.prompt_assembly import PromptTokenizer
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding
@@ -86,9 +87,9 @@ class Seq2SeqScorer:
         check_vocabulary(self.runtime.name, items.flats, self.runtime.num_embeddings)
         return items
 
-    def score_batch(self, batch: TokenBatch) -> NDArray[np.float32]:
-        """Return (B,) float32 logit differences."""
-        return self.runtime.compute(batch, _first_margin, forward=self._forward)
+    def score_batch(self, batch: TokenBatch) -> Launched:
+        """Launch a batch of (B,) float32 logit differences."""
+        return self.runtime.launch(batch, _first_margin, forward=self._forward)
 
     def _forward(self, **inputs: torch.Tensor) -> Any:
         ids = inputs["input_ids"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rerank_bench.scoring.acceleration import PROBE_PAIRS, accelerate
 from rerank_bench.scoring.checkpoints import Checkpoint, Module
 from rerank_bench.scoring.labels import Labels, read_labels
+from rerank_bench.scoring.launching import Launched
 from rerank_bench.scoring.loading import load_model, load_tokenizer, place_model, resolve_max_length
 from rerank_bench.scoring.packing import head_reduction
 from rerank_bench.scoring.pair_assembly import PairTokenizer
@@ -90,9 +91,9 @@ class SequenceClassifierScorer:
         check_vocabulary(self.runtime.name, tokens.flats, self.runtime.num_embeddings)
         return tokens
 
-    def score_batch(self, batch: TokenBatch) -> NDArray[np.float32]:
-        """Return (B,) float32 logits."""
-        return self.runtime.compute(batch, self._logit)
+    def score_batch(self, batch: TokenBatch) -> Launched:
+        """Launch a batch of (B,) float32 logits."""
+        return self.runtime.launch(batch, self._logit)
 
     def _logit(self, outputs: Any, _mask: torch.Tensor) -> torch.Tensor:
         return self.labels.score(outputs.logits)

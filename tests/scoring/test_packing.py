@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tiny_models import SEQUENCE_CLASSIFIERS
 
 from rerank_bench import progress
-from rerank_bench.scoring import packing
+from rerank_bench.scoring import packed_attention, packing
 from rerank_bench.scoring.acceleration import accelerate
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
 from rerank_bench.scoring.packing import head_reduction
@@ -107,7 +107,7 @@ def test_a_wrong_body_is_found_out(
         return torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=scaling).transpose(1, 2)
 
     folder = classifier("bert")
-    monkeypatch.setattr(packing, "_by_runs", across_items)
+    monkeypatch.setattr(packed_attention, "_by_runs", across_items)
     scorer, notes = load(folder, dtype=dtype)
     assert scorer.describe()["batches"] == "padded"
     assert [note for note in notes if "without padding a score would change by" in note]
@@ -120,8 +120,8 @@ def test_a_body_that_is_never_called_is_found_out(classifier: Make, monkeypatch:
         packing.PackedModel,
         "install",
         classmethod(
-            lambda cls, model, reduction: cls(
-                model, model.base_model, reduction, 0, before=model.config._attn_implementation
+            lambda cls, model, reduction, body: cls(
+                model, model.base_model, reduction, 0, body, before=model.config._attn_implementation
             )
         ),
     )
@@ -136,15 +136,15 @@ def test_a_model_without_positions_runs_padded(classifier: Make) -> None:
     assert packed is not None
     packed.remove()
     packed.trunk.forward = lambda input_ids: input_ids
-    with pytest.raises(packing.PackingError, match="BertModel takes no position_ids"):
-        packing.PackedModel.install(packed.model, "first")
+    with pytest.raises(packed_attention.PackingError, match="BertModel takes no position_ids"):
+        packing.PackedModel.install(packed.model, "first", "runs")
 
 
 def test_removing_gives_the_models_own_attention_back(classifier: Make) -> None:
     scorer, _ = load(classifier("bert"))
     packed = scorer.scorer.runtime.packed  # type: ignore[union-attr]
     packed.remove()
-    assert packed.trunk.config._attn_implementation == packed.before != packing.ATTENTION_NAME
+    assert packed.trunk.config._attn_implementation == packed.before != packed_attention.ATTENTION_NAME
     assert not packed.trunk._forward_hooks
     assert not packed.trunk.pooler._forward_pre_hooks
 
@@ -196,7 +196,7 @@ def test_bi_encoders_run_packed_too(pooling: str, encoder: Make, text_pairs: Tex
     folder = encoder("bert", pooling=pooling)
     packed, _ = load(folder)
     assert packed.describe()["batches"] == "packed"
-    monkeypatch.setattr("rerank_bench.scoring.acceleration.why_not_packed", lambda _device, _dtype: "not now")
+    monkeypatch.setattr("rerank_bench.scoring.acceleration.why_not_packed", lambda _device: "not now")
     padded, notes = load(folder)
     assert padded.describe()["batches"] == "padded"
     assert [note for note in notes if "batches are padded (not now)" in note]
