@@ -1,0 +1,81 @@
+"""The model that a training starts from: a trunk whose weights are all there, under a head with one logit.
+
+transformers fills what a checkpoint lacks with random numbers.  For the head of a base model that is what is wanted, from
+the recipe's seed; in the trunk it is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rerank_bench.errors import ConfigError, ScoringError
+from rerank_bench.progress import note
+from rerank_bench.scoring.checkpoints import Checkpoint, find_checkpoint
+from rerank_bench.scoring.loading import load_tokenizer, quiet_transformers, resolve_max_length
+from rerank_bench.scoring.scorer import ScorerConfig
+from rerank_bench.scoring.specs import parse_model_spec
+from rerank_bench.training.recipe import Recipe
+
+SAVED_ACTIVATION = "torch.nn.modules.linear.Identity"
+"""Written into config.json for Sentence Transformers, whose scores are then the raw logits, like ours."""
+
+
+def load_base(recipe: Recipe) -> tuple[Any, Any, int]:
+    """Return (model with one logit in float32 on the CPU, tokenizer, tokens per pair).
+
+    Raises:
+        ConfigError: The spec is not one of a model's files, or ``max_length`` is more than it has positions for.
+        ScoringError: Weights of the trunk or the tokenizer are missing, or transformers cannot load the files.
+        EnvironmentMissingError: The demo package, the network or the access is absent.
+    """
+    config = ScorerConfig(
+        family="sequence-classifier",
+        revision=recipe.revision,
+        trust_remote_code=recipe.trust_remote_code,
+        max_length=recipe.max_length,
+    )
+    spec = parse_model_spec(recipe.model)
+    if spec.kind not in {"demo", "local", "hub"}:
+        msg = f"model {recipe.model!r} cannot be trained; expected a folder with weights, a hub id, or demo"
+        raise ConfigError(msg)
+    checkpoint = find_checkpoint(spec, config)
+    tokenizer = load_tokenizer(checkpoint, config)
+    model = _load_classifier(checkpoint, recipe)
+    max_length = resolve_max_length(checkpoint, config, tokenizer, model)
+    tokenizer.model_max_length = max_length  # saved with the checkpoint: whoever loads it cuts pairs as it was trained
+    return model, tokenizer, max_length
+
+
+def _load_classifier(checkpoint: Checkpoint, recipe: Recipe) -> Any:
+    import torch
+    import transformers
+
+    torch.manual_seed(recipe.seed)
+    try:
+        with quiet_transformers():
+            model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+                checkpoint.trunk,
+                num_labels=1,
+                dtype=torch.float32,
+                trust_remote_code=recipe.trust_remote_code,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # a head of another width is replaced; a trunk is refused below
+            )
+    except (ValueError, OSError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+        msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded for training: {error}"
+        raise ScoringError(msg) from error
+    absent = [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]
+    prefix = f"{model.base_model_prefix}."
+    lacking = sorted(key for key in absent if key.startswith(prefix) and ".pooler." not in key)
+    if lacking:
+        msg = (
+            f"model {checkpoint.name!r}: {len(lacking)} weights of the trunk that {type(model).__name__} needs are not in "
+            f"the checkpoint, or have another shape (first: {', '.join(map(repr, lacking[:3]))}); training would start from "
+            "random numbers. Is it the right model_type?"
+        )
+        raise ScoringError(msg)
+    if absent:
+        note(f"{checkpoint.name}: new head from seed {recipe.seed} ({', '.join(sorted(absent)[:4])})")
+    model.config.sentence_transformers = {"activation_fn": SAVED_ACTIVATION}
+    return model

@@ -1,0 +1,390 @@
+"""The trainer: transformers' own loop around our batches, losses and evaluation.
+
+``train`` leaves a folder that is a checkpoint like any other (``config.json``, ``model.safetensors``, tokenizer), with
+``log.csv``, a plot of it and ``training.json`` beside; see ``job_folder``.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from accelerate.utils import broadcast_object_list
+
+from rerank_bench.errors import ConfigError, ScoringError
+from rerank_bench.progress import note
+from rerank_bench.scoring.loading import quiet_transformers
+from rerank_bench.training.base_model import load_base
+from rerank_bench.training.callbacks import LogWriter, ProgressCallback, StopAtTheEnd
+from rerank_bench.training.collation import Collator, ExampleItems, score_batch
+from rerank_bench.training.curves import draw_curves
+from rerank_bench.training.examples import Examples
+from rerank_bench.training.held_out import AVERAGE_PRECISION, LOSS, can_average_precision, held_out_values
+from rerank_bench.training.job_folder import CHECKPOINT_PREFIX, finish_job, open_job
+from rerank_bench.training.loss_choice import check_examples, check_texts, loss_function
+from rerank_bench.training.recipe import Recipe
+
+Evaluate = Callable[[Path], Mapping[str, float]]
+"""Checkpoint folder -> name -> value; higher is better."""
+
+EVALUATED = ".evaluated"
+"""Folder inside the job's where the weights stand while they are evaluated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOutcome:
+    """What one training made."""
+
+    folder: Path
+    """The checkpoint: the best one by ``best_by``, else the last."""
+    steps: int
+    """Optimizer steps in all, over every part of an interrupted job."""
+    saved_step: int
+    """The step whose weights were kept."""
+    best_by: str | None
+    best_value: float | None
+    values: Mapping[str, float]
+    """What was measured at ``saved_step``."""
+    seconds: float
+    """Of this process; an interrupted job took longer."""
+    resumed_from: int
+    """Step that this process began at."""
+    precision: str
+
+
+def train(
+    recipe: Recipe,
+    examples: Examples,
+    folder: Path,
+    *,
+    job: Mapping[str, Any],
+    held_out: Examples | None = None,
+    evaluate: Evaluate | None = None,
+    best_by: str | None = None,
+    device: str = "auto",
+) -> TrainingOutcome:
+    """Train, or go on training, and write the checkpoint.
+
+    Args:
+        recipe: Everything that decides the weights.
+        examples: The training data.
+        folder: The job's folder.
+        job: What ``training.json`` says of recipe and data; another job in the same folder is refused by it.
+        held_out: Examples for ``loss`` and, for labelled pairs, ``average_precision``.
+        evaluate: Measures a checkpoint; called with a folder whose content is that of the checkpoint.
+        best_by: Name of the value that chooses the checkpoint to keep; ``None`` keeps the last.
+        device: ``auto`` or ``cpu``.
+
+    Raises:
+        DataError: The data do not suit the loss.
+        ConfigError: The folder holds something else, or the recipe contradicts itself or the machine.
+        ScoringError: The base model is incomplete, or the loss is NaN or infinite.
+    """
+    check_texts(examples)
+    check_examples(examples, recipe.loss)
+    _check_best_by(best_by, recipe, held_out, has_evaluate=evaluate is not None)
+    model, tokenizer, max_length = load_base(recipe)
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    checkpoint = open_job(folder, job)
+    collator = Collator(tokenizer, max_length, recipe.mini_batch)
+    settings = _settings(recipe, folder, best_by, measures=bool(evaluate or held_out), device=device)
+    settings.eval_on_start = bool(evaluate or held_out) and checkpoint is None
+    trainer = GroupTrainer(
+        recipe=recipe,
+        held_out=held_out,
+        evaluate_checkpoint=evaluate,
+        examples=examples,
+        model=model,
+        args=settings,
+        collator=collator,
+        tokenizer=tokenizer,
+    )
+    resumed_from = 0
+    if checkpoint is not None:
+        resumed_from = int(checkpoint.name.removeprefix(CHECKPOINT_PREFIX))
+        note(f"{folder}: going on from step {resumed_from}")
+    started = time.perf_counter()
+    with quiet_transformers():
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    outcome = trainer.keep_best(folder, seconds=time.perf_counter() - started, resumed_from=resumed_from)
+    if trainer.is_world_process_zero():
+        draw_curves(folder, trainer.state.log_history)
+        finish_job(folder, job, _outcome_record(outcome))
+    return outcome
+
+
+def _outcome_record(outcome: TrainingOutcome) -> dict[str, Any]:
+    names = ("steps", "saved_step", "best_by", "best_value", "values", "seconds", "resumed_from", "precision")
+    return {name: getattr(outcome, name) for name in names}
+
+
+class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers has no types
+    """transformers' Trainer over groups of documents, with losses and an evaluation of our own."""
+
+    def __init__(
+        self,
+        *,
+        recipe: Recipe,
+        examples: Examples,
+        held_out: Examples | None,
+        evaluate_checkpoint: Evaluate | None,
+        model: Any,
+        args: transformers.TrainingArguments,
+        collator: Collator,
+        tokenizer: Any,
+    ) -> None:
+        callbacks: list[transformers.TrainerCallback] = [StopAtTheEnd(), ProgressCallback(), LogWriter()]
+        if recipe.patience is not None:
+            callbacks.append(transformers.EarlyStoppingCallback(early_stopping_patience=recipe.patience))
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=collator,
+            train_dataset=ExampleItems(examples),
+            eval_dataset=ExampleItems(examples),  # never read: ``evaluate`` is ours; the base class wants one
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+        self.remove_callback(transformers.PrinterCallback)  # prints to stdout, which is for results
+        self.model_accepts_loss_kwargs = False  # our losses are means over a part of the batch
+        self._recipe = recipe
+        self._examples = examples
+        self._held_out = held_out
+        self._evaluate_checkpoint = evaluate_checkpoint
+        self._loss = loss_function(recipe.loss)
+        self._started = time.perf_counter()
+        self.control: Any
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,  # noqa: FBT001, FBT002  the base class's signature
+        num_items_in_batch: Any = None,  # noqa: ARG002
+    ) -> Any:
+        """Return the recipe's loss of a batch, () float32."""
+        scores = score_batch(model, inputs)  # (B, G)
+        with torch.autocast(scores.device.type, enabled=False):
+            loss = self._loss(scores, inputs["targets"], inputs["mask"])
+        if not torch.isfinite(loss):
+            self._refuse(f"the loss is {loss.item()}", inputs["indices"].tolist())
+        return (loss, scores) if return_outputs else loss
+
+    def _refuse(self, problem: str, indices: list[int]) -> None:
+        places = ", ".join(self._examples.place(i) for i in indices[:3])
+        msg = (
+            f"step {self.state.global_step + 1}: {problem} (batch of {places} …); the last good checkpoint is kept in "
+            f"{self.args.output_dir}. Lower the learning rate, or train in float32"
+        )
+        raise ScoringError(msg)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save, unless the weights are no numbers any more: a good checkpoint must not give way to them."""
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            msg = f"step {self.state.global_step}: the weights are not finite; the last good checkpoint is kept"
+            raise ScoringError(msg)
+        super()._save_checkpoint(model, trial)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Return a random order, or one of batches of similar length."""
+        if not self._recipe.group_by_length:
+            return super()._get_train_sampler(train_dataset)
+        from transformers.trainer_pt_utils import LengthGroupedSampler
+
+        return LengthGroupedSampler(self._recipe.batch_size, lengths=_num_chars(self._examples).tolist())
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,  # noqa: ARG002  the base class's signature
+        ignore_keys: Any = None,  # noqa: ARG002
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Return the values of the weights as they are, ``eval_`` before each name; the first process measures."""
+        values: list[dict[str, float] | None] = [None]
+        if self.is_world_process_zero():
+            # Dropout must not depend on how often, or whether, there is an evaluation.
+            with torch.random.fork_rng():
+                values = [self._measure()]
+        if self.args.world_size > 1:
+            broadcast_object_list(values)
+        found = {f"{metric_key_prefix}_{name}": value for name, value in (values[0] or {}).items()}
+        best_by = self.args.metric_for_best_model
+        if best_by is not None and best_by not in found:
+            known = ", ".join(name.removeprefix("eval_") for name in found)
+            msg = f"best_by is {best_by.removeprefix('eval_')!r}, which is not measured; measured here: {known}"
+            raise ConfigError(msg)
+        self.log(dict(found))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+        return found
+
+    def _measure(self) -> dict[str, float]:
+        values: dict[str, float] = {}
+        if self._held_out is not None:
+            size = self._recipe.batch_size
+            with self.compute_loss_context_manager():
+                values |= held_out_values(self.model, self._held_out, self.data_collator, self._loss, batch_size=size)
+        if self._evaluate_checkpoint is not None:
+            # Through a folder: what is measured is what anyone who loads the checkpoint measures.
+            folder = Path(self.args.output_dir) / EVALUATED
+            try:
+                self._write_model(folder)
+                values |= self._evaluate_checkpoint(folder)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        return values
+
+    def _write_model(self, folder: Path) -> None:
+        with quiet_transformers():
+            self.accelerator.unwrap_model(self.model).save_pretrained(folder)
+            self.processing_class.save_pretrained(folder)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Record values, with the seconds that this process has trained."""
+        super().log({**logs, "seconds": round(time.perf_counter() - self._started, 2)}, start_time)
+
+    def keep_best(self, folder: Path, *, seconds: float, resumed_from: int) -> TrainingOutcome:
+        """Write the chosen weights to the job's folder and say what they are."""
+        best_by = self.args.metric_for_best_model
+        step = (self.state.best_global_step or None) if best_by else None
+        if step is not None and step != self.state.global_step:
+            weights = folder / f"{CHECKPOINT_PREFIX}{step}"
+            with quiet_transformers():
+                best = type(self.accelerator.unwrap_model(self.model)).from_pretrained(weights, dtype=torch.float32)
+            self.model.load_state_dict(best.state_dict())
+        if self.is_world_process_zero():
+            self._write_model(folder)
+        saved = step or self.state.global_step
+        measured = [entry for entry in self.state.log_history if entry["step"] == saved]
+        values = {n.removeprefix("eval_"): v for e in measured for n, v in e.items() if n.startswith("eval_")}
+        return TrainingOutcome(
+            folder=folder,
+            steps=self.state.global_step,
+            saved_step=saved,
+            best_by=best_by.removeprefix("eval_") if best_by else None,
+            best_value=self.state.best_metric if best_by else None,
+            values=values,
+            seconds=seconds,
+            resumed_from=resumed_from,
+            precision="bfloat16" if self.args.bf16 else "float16" if self.args.fp16 else "float32",
+        )
+
+
+# --- settings ---------------------------------------------------------------------------------------------------
+
+
+def _settings(
+    recipe: Recipe, folder: Path, best_by: str | None, *, measures: bool, device: str
+) -> transformers.TrainingArguments:
+    """Return transformers' settings for a recipe."""
+    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    precision = _resolve_precision(recipe.precision, on_cpu=on_cpu)
+    num_processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else _world_size()
+    share, rest = divmod(recipe.batch_size, num_processes * recipe.accumulation)
+    if rest:
+        msg = (
+            f"batch_size {recipe.batch_size} is not divisible by {num_processes} processes times accumulation "
+            f"{recipe.accumulation}; choose numbers that divide it, so that the recipe stays what it is"
+        )
+        raise ConfigError(msg)
+    steps = recipe.eval_steps
+    settings = transformers.TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=share,
+        gradient_accumulation_steps=recipe.accumulation,
+        num_train_epochs=recipe.epochs,
+        max_steps=recipe.max_steps or -1,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=recipe.warmup,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        bf16=precision == "bfloat16",
+        fp16=precision == "float16",
+        seed=recipe.seed,
+        use_cpu=on_cpu,
+        logging_steps=recipe.log_steps,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if measures and steps else "no",
+        eval_steps=steps,
+        save_strategy="steps" if steps else "no",
+        save_steps=steps or 500,
+        save_total_limit=recipe.keep_checkpoints,
+        metric_for_best_model=f"eval_{best_by}" if best_by else None,
+        greater_is_better=best_by != LOSS if best_by else None,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+        log_level="error",
+        dataloader_pin_memory=not on_cpu,
+    )
+    # Several GPUs without torchrun would multiply the batch (DataParallel); one process uses one.
+    settings._n_gpu = min(settings.n_gpu, 1)  # noqa: SLF001  no public way
+    return settings
+
+
+def _world_size() -> int:
+    import os
+
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _resolve_precision(request: str, *, on_cpu: bool) -> str:
+    """Return the precision of the forward pass; ``auto`` takes bfloat16 where the device computes in it.
+
+    Raises:
+        ConfigError: float16 on a CPU.
+    """
+    if request == "float16" and on_cpu:
+        msg = "precision float16 needs a GPU; use bfloat16 or float32 on a CPU"
+        raise ConfigError(msg)
+    if request != "auto":
+        return request
+    has_units = _cpu_has_bfloat16() if on_cpu else torch.cuda.is_available() and torch.cuda.is_bf16_supported(False)
+    return "bfloat16" if has_units else "float32"
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Return whether the CPU multiplies bfloat16 in hardware: emulated, it is slower than float32."""
+    cpu = torch.backends.cpu.get_cpu_capability()
+    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return cpu.startswith("AVX512") and bool(is_supported())
+
+
+def _check_best_by(best_by: str | None, recipe: Recipe, held_out: Examples | None, *, has_evaluate: bool) -> None:
+    if best_by is None:
+        if recipe.patience is not None:
+            msg = "patience needs to know what is better; name a value with --best-by"
+            raise ConfigError(msg)
+        return
+    known = []
+    if held_out is not None:
+        known += [LOSS, *([AVERAGE_PRECISION] if can_average_precision(held_out) else [])]
+    if best_by not in known and not has_evaluate:
+        shown = ", ".join(known) or "none: there are neither evaluation data sets nor held-out examples"
+        msg = f"best_by is {best_by!r}, which is not measured; measured here: {shown}"
+        raise ConfigError(msg)
+
+
+def _num_chars(examples: Examples) -> Any:
+    """Return (N,) characters of each example's longest pair: a stand-in for tokens that costs nothing."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    docs = pc.utf8_length(examples.docs).to_numpy(zero_copy_only=False)  # (M,)
+    queries = pc.utf8_length(examples.queries).to_numpy(zero_copy_only=False)  # (N,)
+    return np.maximum.reduceat(docs, examples.offsets[:-1]) + queries
+
+
+def steps_of(recipe: Recipe, num_examples: int) -> int:
+    """Return the number of optimizer steps that a recipe takes over so many examples."""
+    per_epoch = math.ceil(num_examples / recipe.batch_size)
+    whole = math.ceil(recipe.epochs * per_epoch)
+    return min(whole, recipe.max_steps) if recipe.max_steps else whole
