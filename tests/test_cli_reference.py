@@ -26,12 +26,21 @@ def test_every_command_of_the_application_is_described() -> None:
 def names_of(group: typer.Typer) -> list[str]:
     """Names as a user types them."""
     own = [info.name or info.callback.__name__ for info in group.registered_commands if info.callback]
-    return own + [
-        f"{sub.name} {name}"
-        for sub in group.registered_groups
-        if sub.typer_instance
-        for name in names_of(sub.typer_instance)
-    ]
+    return (
+        own
+        + [
+            f"{sub.name} {name}"
+            for sub in group.registered_groups
+            if sub.typer_instance
+            for name in names_of(sub.typer_instance)
+        ]
+        + [str(sub.name) for sub in group.registered_groups if sub.typer_instance and runs_alone(sub.typer_instance)]
+    )
+
+
+def runs_alone(group: typer.Typer) -> bool:
+    """Whether the group's name is a command by itself, as `rerank-bench gate` is."""
+    return bool(group.info.invoke_without_command)
 
 
 def test_every_option_has_help() -> None:

@@ -12,6 +12,7 @@ from rerank_bench.cli.candidates import candidates
 from rerank_bench.cli.datasets import datasets_app
 from rerank_bench.cli.doctor import doctor
 from rerank_bench.cli.evaluate import evaluate
+from rerank_bench.cli.gate import gate_app
 from rerank_bench.cli.leaderboard import leaderboard
 from rerank_bench.cli.run import run
 
@@ -45,6 +46,7 @@ app.command()(candidates)
 app.command()(evaluate)
 app.command()(leaderboard)
 app.command()(doctor)
+app.add_typer(gate_app, name="gate")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(cache_app, name="cache")
 

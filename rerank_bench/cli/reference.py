@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, get_type_hints
 
+import typer
 from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
-from rerank_bench.cli import cache, datasets
+from rerank_bench.cli import cache, datasets, gate
 from rerank_bench.cli.candidates import candidates
 from rerank_bench.cli.doctor import doctor
 from rerank_bench.cli.evaluate import evaluate
@@ -21,6 +22,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "candidates": candidates,
     "evaluate": evaluate,
     "leaderboard": leaderboard,
+    "gate": gate.gate,
+    "gate accept": gate.accept,
+    "gate calibrate": gate.calibrate,
     "doctor": doctor,
     "datasets list": datasets.list_datasets,
     "datasets show": datasets.show_dataset,
@@ -71,6 +75,8 @@ def _parameters(function: Callable[..., None]) -> Iterator[tuple[str, ParameterI
     """Yield (name, what typer was told of it, default), in the order of the signature."""
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
+        if hints[name] is typer.Context:  # what typer itself hands over
+            continue
         info = next(extra for extra in hints[name].__metadata__ if isinstance(extra, ParameterInfo))
         yield name, info, parameter.default
 
