@@ -10,9 +10,11 @@ import rerank_bench
 from rerank_bench.cli.cache import cache_app
 from rerank_bench.cli.candidates import candidates
 from rerank_bench.cli.datasets import datasets_app
+from rerank_bench.cli.diff import diff
 from rerank_bench.cli.doctor import doctor
 from rerank_bench.cli.evaluate import evaluate
 from rerank_bench.cli.gate import gate_app
+from rerank_bench.cli.inspect import inspect_run
 from rerank_bench.cli.leaderboard import leaderboard
 from rerank_bench.cli.run import run
 
@@ -45,6 +47,8 @@ app.command()(run)
 app.command()(candidates)
 app.command()(evaluate)
 app.command()(leaderboard)
+app.command()(diff)
+app.command("inspect")(inspect_run)
 app.command()(doctor)
 app.add_typer(gate_app, name="gate")
 app.add_typer(datasets_app, name="datasets")

@@ -12,8 +12,10 @@ from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
 from rerank_bench.cli import cache, datasets, gate
 from rerank_bench.cli.candidates import candidates
+from rerank_bench.cli.diff import diff
 from rerank_bench.cli.doctor import doctor
 from rerank_bench.cli.evaluate import evaluate
+from rerank_bench.cli.inspect import inspect_run
 from rerank_bench.cli.leaderboard import leaderboard
 from rerank_bench.cli.run import run
 
@@ -22,6 +24,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "candidates": candidates,
     "evaluate": evaluate,
     "leaderboard": leaderboard,
+    "diff": diff,
+    "inspect": inspect_run,
     "gate": gate.gate,
     "gate accept": gate.accept,
     "gate calibrate": gate.calibrate,

@@ -14,6 +14,7 @@ import re
 import socket
 import urllib.request
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ from rerank_bench.storage import file_sha256
 
 PROBE_SECONDS = 3.0
 """How long the hub may take to accept a connection before it counts as out of reach."""
+
+_IS_LOCAL_ONLY: ContextVar[bool] = ContextVar("rerank_bench_is_local_only", default=False)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
@@ -56,6 +59,16 @@ class FileCheck:
 
 
 # --- fetching ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def local_only() -> Iterator[None]:
+    """Read what is on this machine inside the block, and never ask the hub: for texts that are only shown."""
+    token = _IS_LOCAL_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _IS_LOCAL_ONLY.reset(token)
 
 
 def fetch_snapshot(source: HubSource) -> Snapshot:
@@ -109,6 +122,8 @@ def _snapshot(source: HubSource, *, is_local_only: bool) -> Snapshot:
 
 def _why_unreachable() -> str | None:
     """Return why the hub cannot be asked, or ``None``; the clients themselves would retry for half a minute."""
+    if _IS_LOCAL_ONLY.get():
+        return "only what is on this machine is used here"
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

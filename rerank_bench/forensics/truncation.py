@@ -1,0 +1,81 @@
+"""Whether a model read the whole text, as far as it can be told without its tokenizer.
+
+What a run says decides where it says something of all pairs: none was cut, or every one.  Otherwise two bounds hold
+for every subword tokenizer in use: a word is at least one token, and a byte is at most one.  Between the two nothing
+is claimed.  The upper bound needs to know what else stands in the model's input; of a language model's prompt nothing
+is known here, so that only the lower bound holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+UNKNOWN = "unknown"
+WHOLE = "read whole"
+CUT = "cut"
+
+ADDED_TOKENS = 8
+"""More than a classifier adds to a pair: four special tokens, and a word mark that stands alone before each text."""
+_PAIR_FAMILIES = frozenset({"sequence-classifier", "onnx"})
+"""Families whose input is query, document and special tokens, behind a prompt that the run names."""
+_APART_FAMILIES = frozenset({"bi-encoder"})
+"""Families that read query and document each by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """What is known of how much a side's model reads."""
+
+    reads_texts: bool
+    """False for the first stage and the baselines, which cut nothing."""
+    max_length: int | None = None
+    """Tokens of one input; ``None``: the run does not say."""
+    family: str = ""
+    prompt: str = ""
+    """Stands before the document, or before the pair."""
+    truncated_share: float | None = None
+    """Share of the inputs that were cut, where the run counted all of them."""
+
+    def cuts(self, query: str | None, doc: str | None) -> bool | None:
+        """Return whether the document was cut beside this query; ``None`` where it cannot be told."""
+        if not self.reads_texts or self.truncated_share == 0:
+            return False
+        if self.max_length is None or query is None or doc is None:
+            return None
+        texts = (self.prompt, doc) if self.family in _APART_FAMILIES else (self.prompt, query, doc)
+        if sum(len(text.split()) for text in texts) > self.max_length:
+            return True
+        is_bounded = self.family in _PAIR_FAMILIES | _APART_FAMILIES
+        num_bytes = sum(len(text.encode("utf-8")) for text in texts)
+        return False if is_bounded and num_bytes + ADDED_TOKENS <= self.max_length else None
+
+
+FIRST_STAGE = Reader(reads_texts=False)
+"""Its index holds whole texts."""
+
+
+def reader_of(model: Mapping[str, Any], block: Mapping[str, Any]) -> Reader:
+    """Return what a run says of how much its model reads.
+
+    Args:
+        model: The block ``model`` of ``result.json``.
+        block: The data set's block there.
+    """
+    timing = block["timing"]
+    counted_all = timing.get("num_pairs_from_store") == 0 and bool(timing.get("num_tokens"))
+    is_apart = model["family"] in _APART_FAMILIES
+    return Reader(
+        reads_texts=model["family"] != "baseline",
+        max_length=model["max_length"],
+        family=model["family"],
+        prompt=model.get("doc_prompt" if is_apart else "query_prompt") or "",
+        truncated_share=timing.get("truncated_share") if counted_all else None,
+    )
+
+
+def describe_cut(reader: Reader, query: str | None, doc: str | None) -> str:
+    """Return ``cut``, ``read whole`` or ``unknown``."""
+    is_cut = reader.cuts(query, doc)
+    return UNKNOWN if is_cut is None else CUT if is_cut else WHOLE
