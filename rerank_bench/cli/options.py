@@ -67,6 +67,15 @@ View = Annotated[
     ViewChoice,
     typer.Option(metavar="VIEW", help="The view that tables lead with: end_to_end, injected or retrieved."),
 ]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Several devices of this machine, a process on each, with the same scores: CUDA devices such as 0,1,2,3, or "
+        "cpu,cpu.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 Instruction = Annotated[
     str | None,
     typer.Option(

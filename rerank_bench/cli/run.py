@@ -47,6 +47,7 @@ def run(
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=options.MODEL_PANEL)
     ] = "auto",
+    devices: options.Devices = None,
     dtype: Annotated[
         options.DtypeChoice,
         typer.Option(
@@ -140,6 +141,7 @@ def run(
         from rerank_bench.cli.render import render_report
         from rerank_bench.pipeline.request import RunConfig
         from rerank_bench.pipeline.run import run_models
+        from rerank_bench.scoring.device_list import parse_devices
         from rerank_bench.scoring.external_options import ExternalOptions
         from rerank_bench.scoring.templates import read_template
 
@@ -161,6 +163,7 @@ def run(
                 "revision": revision,
                 "trust_remote_code": trust_remote_code,
                 "device": device,
+                "devices": () if devices is None else parse_devices(devices),
                 "dtype": dtype.value,
                 "max_length": max_length,
                 "batch_tokens": batch_tokens,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.checkpoints import find_checkpoint
+from rerank_bench.scoring.device_list import check_kind_on_devices, check_present, describe_devices
 from rerank_bench.scoring.engine import EngineResult, score_stored
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_checkpoint, load_scorer
 from rerank_bench.scoring.model_memo import ModelMemo, ModelRequest, request_model, scores_folder, store_key
@@ -83,6 +84,7 @@ class LazyScorer:
         return {
             "spec": self._spec.text,
             **(self._memo.description | own),
+            **describe_devices(self._config.devices),
             "fingerprint": self._memo.fingerprint,
         }
 
@@ -150,6 +152,8 @@ def open_scorer(model: ModelSpec, *, config: ScorerConfig, use_store: bool = Tru
     if not model.scores_texts:
         msg = f"model {model.text!r} ranks documents by id and reads no text; use rank_baseline for it"
         raise ConfigError(msg)
+    check_kind_on_devices(model, config.devices)
+    check_present(config.devices)
     if not use_store or model.kind not in STORED_KINDS:
         return LazyScorer(model, config, None)
     return LazyScorer(model, config, request_model(find_checkpoint(model, config), config))

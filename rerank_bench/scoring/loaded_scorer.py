@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError, ScoringError, describe_unknown
 from rerank_bench.scoring.checkpoints import Checkpoint, find_checkpoint
+from rerank_bench.scoring.device_list import check_kind_on_devices, check_present, describe_devices
 from rerank_bench.scoring.engine import EngineResult, score_indexed
 from rerank_bench.scoring.scorer import FAMILIES, AnyScorer, PairNamer, ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec, parse_model_spec
@@ -31,7 +32,12 @@ class LoadedScorer:
 
     def describe(self) -> dict[str, Any]:
         """Return what a result records of the model, JSON-able."""
-        return {"spec": self.spec.text, **self.scorer.describe(), "fingerprint": self.fingerprint}
+        return {
+            "spec": self.spec.text,
+            **self.scorer.describe(),
+            **describe_devices(self.config.devices),
+            "fingerprint": self.fingerprint,
+        }
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Return (N,) float32: the raw logit of each (query_text, doc_text), in the given order.
@@ -83,6 +89,8 @@ def load_scorer(spec: str | ModelSpec, *, config: ScorerConfig | None = None, **
     if not model.scores_texts:
         msg = f"model {model.text!r} ranks documents by id and reads no text; use rank_baseline for it"
         raise ConfigError(msg)
+    check_kind_on_devices(model, config.devices)
+    check_present(config.devices)
     if model.kind == "callable":
         from rerank_bench.scoring.callables import CallableScorer
 
@@ -108,6 +116,10 @@ def load_checkpoint(checkpoint: Checkpoint, model: ModelSpec, config: ScorerConf
         EnvironmentMissingError: A device or an extra is absent.
     """
     _check_prompt_options(checkpoint, config)
+    if config.devices:
+        from rerank_bench.scoring.multi_device import load_on_devices
+
+        return LoadedScorer(load_on_devices(checkpoint, model, config), model, config)
     return LoadedScorer(_family_class(checkpoint).load(checkpoint, config), model, config)
 
 

@@ -25,7 +25,7 @@ from rerank_bench.storage import cache_folder, file_sha256, fingerprint_items, f
 LIBRARIES = ("onnxruntime", "tokenizers", "torch", "transformers")
 """What computes a score beside our own code: another version may give other last bits."""
 
-IRRELEVANT_OPTIONS = {"batch_tokens", "device", "external", "revision"}
+IRRELEVANT_OPTIONS = {"batch_tokens", "device", "devices", "external", "revision"}
 """Not of the model, or replaced by what they resolve to; every other option is part of the key, new ones too."""
 
 PASSED_SUFFIXES = {".md", ".png", ".jpg", ".pdf", ".lock"}
@@ -116,7 +116,7 @@ def request_model(checkpoint: Checkpoint, config: ScorerConfig) -> ModelRequest:
             "family": checkpoint.family,
             "files": sorted(files),
             "options": {name: repr(value) for name, value in options.items()},
-            "placement": _placement(config.device),
+            "placement": _placement(config.devices[0] if config.devices else config.device),
             "machine": describe_machine(),
             "versions": library_versions(LIBRARIES),
         }

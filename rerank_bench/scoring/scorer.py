@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError, describe_unknown
 from rerank_bench.scoring.batching import check_batch_tokens
+from rerank_bench.scoring.device_list import check_devices
 from rerank_bench.scoring.devices import DTYPES, check_device_name
 from rerank_bench.scoring.external_options import ExternalOptions
 from rerank_bench.scoring.launching import LaunchResult
@@ -42,6 +43,8 @@ class ScorerConfig:
 
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    devices: tuple[str, ...] = ()
+    """Several devices of one kind, ``cuda:N`` or ``cpu``: a process on each.  Empty: this process, on ``device``."""
     dtype: str = "auto"
     """Precision of the trunk; head and logit are always float32."""
     max_length: int | None = None
@@ -69,6 +72,11 @@ class ScorerConfig:
 
     def __post_init__(self) -> None:
         check_device_name(self.device)
+        if self.devices:
+            check_devices(self.devices)
+            if self.device != "auto":
+                msg = f"device {self.device!r} and devices {','.join(self.devices)} were named; name one or the other"
+                raise ConfigError(msg)
         if self.dtype not in DTYPES:
             raise ConfigError(describe_unknown("dtype", [self.dtype], DTYPES))
         if self.family is not None and self.family not in FAMILIES:

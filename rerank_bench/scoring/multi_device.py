@@ -1,0 +1,317 @@
+"""One model on several devices of this machine, a process on each: ``--devices``.
+
+This process plans, checks and stores, as with one device; it loads no weights.  The process that is ready first
+tokenises, into a file that all of them map; each batch goes as item numbers to a process that has the fewest, and comes
+back as values, in any order.  A process that is lost leaves its batches to the others.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_bench import progress
+from rerank_bench.errors import EnvironmentMissingError, ScoringError
+from rerank_bench.scoring.batching import BatchTooLargeError
+from rerank_bench.scoring.checkpoints import Checkpoint
+from rerank_bench.scoring.device_list import threads_per_process
+from rerank_bench.scoring.device_worker import (
+    Batch,
+    CompareVectors,
+    Computed,
+    Encode,
+    Encoded,
+    PeakMemory,
+    Ready,
+    Start,
+)
+from rerank_bench.scoring.execution import Outcome
+from rerank_bench.scoring.scorer import ScorerConfig
+from rerank_bench.scoring.shared_items import SharedItems
+from rerank_bench.scoring.specs import ModelSpec
+from rerank_bench.scoring.worker_process import WorkerGoneError, WorkerProcess
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RemoteItems:
+    """Items that lie with the processes; what is known of them here."""
+
+    lengths: NDArray[np.int32]
+    is_truncated: NDArray[np.bool_]
+
+    def batch(self, indices: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the numbers of the items, which is all that a process needs."""
+        return indices.astype(np.int32)
+
+
+class DeviceFleet:
+    """The processes: an executor of batches.
+
+    Args:
+        checkpoint: What each process loads.
+        model: What the user wrote.
+        config: Its ``devices`` are where the processes run.
+
+    Raises:
+        RerankBenchError: What loading the checkpoint raises; or the first process ended while it loaded.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, model: ModelSpec, config: ScorerConfig) -> None:
+        self._name = checkpoint.name
+        self._workers: list[WorkerProcess] = []
+        self._folder = Path(tempfile.mkdtemp(prefix="rerank-bench-"))
+        # When nobody holds this object any more, and when Python ends: no process outlives its use.
+        self._finalizer = weakref.finalize(self, _end, self._workers, self._folder)
+        self._tickets = count()
+        self._number_of: dict[int, int] = {}
+        """Ticket -> number of a batch in flight; a ticket is never used twice, so late answers are told apart."""
+        self._homeless: list[tuple[int, Any]] = []
+        """(ticket, batch) of lost processes while no other was ready."""
+        self._suspects: set[int] = set()
+        """Tickets of the batches that a process was lost with."""
+        self._shared: SharedItems | None = None
+        try:
+            for device in config.devices:
+                start = Start(
+                    checkpoint, model, replace(config, device=device, devices=()), threads_per_process(config.devices)
+                )
+                self._workers.append(WorkerProcess.start(device, start))
+            self.ready = self._first_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the processes."""
+        self._finalizer()
+
+    @property
+    def capacity(self) -> int:
+        """What the processes that are ready take together."""
+        return max(1, sum(worker.capacity for worker in self._workers if worker.ready is not None))
+
+    def submit(self, number: int, batch: NDArray[np.int32]) -> None:
+        """Give a batch to the process that has the fewest."""
+        ticket = next(self._tickets)
+        self._number_of[ticket] = number
+        self._give(ticket, batch)
+
+    def collect(self) -> tuple[int, Outcome]:
+        """Wait for any batch in flight and return its number and what came of it.
+
+        Raises:
+            EnvironmentMissingError: No process is left, or two were lost with the same batch.
+        """
+        while True:
+            worker = self._next_to_speak()
+            try:
+                message = worker.receive()
+            except WorkerGoneError:
+                self._lose(worker)
+                continue
+            if isinstance(message, Ready):
+                self._welcome(worker, message)
+            elif isinstance(message, Computed):
+                worker.capacity = message.capacity
+                if worker.in_flight.pop(message.number, None) is not None:
+                    return self._number_of.pop(message.number), message.outcome
+
+    def __call__(self, batch: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Run one batch, and wait for it.
+
+        Raises:
+            BatchTooLargeError: It did not fit the device's memory.
+        """
+        self.submit(0, batch)
+        _, outcome = self.collect()
+        if isinstance(outcome, BatchTooLargeError):
+            raise outcome
+        return outcome
+
+    def encode(
+        self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64] | None = None
+    ) -> RemoteItems:
+        """Let one process tokenise pairs of texts, or texts where there are no pairs; all others map the result."""
+        self._forget()
+        path = self._folder / f"items-{next(self._tickets)}"
+        encoded: Encoded = self._host().call(Encode(path, list(queries), list(docs), pairs))
+        if self._shared is not None:
+            self._shared.path.unlink()
+        self._shared = encoded.shared
+        for worker in self._workers:
+            if worker.ready is not None and worker is not self._host():
+                worker.send(encoded.shared)
+        return RemoteItems(encoded.lengths, encoded.is_truncated)
+
+    def peak_device_bytes(self) -> int | None:
+        """Return the highest memory that any of the devices was seen to use, in bytes; ``None`` on a CPU."""
+        self._forget()
+        peaks = [worker.call(PeakMemory()) for worker in self._workers if worker.ready is not None]
+        return max((peak for peak in peaks if peak is not None), default=None)
+
+    def _first_ready(self) -> Ready:
+        """Return what the first process says of the model; the others may still be loading it."""
+        ready: Ready = self._workers[0].answer()
+        return ready
+
+    def _host(self) -> WorkerProcess:
+        """Return a process that is ready, one that is still loading if there is no other."""
+        for worker in self._workers:
+            if worker.ready is not None:
+                return worker
+        self._welcome(self._workers[0], self._workers[0].answer())
+        return self._workers[0]
+
+    def _next_to_speak(self) -> WorkerProcess:
+        if not self._workers:
+            msg = f"model {self._name!r}: no process is left; what was scored is stored, run the same command again"
+            raise EnvironmentMissingError(msg)
+        readable = wait([worker.connection for worker in self._workers])
+        return next(worker for worker in self._workers if worker.connection in readable)
+
+    def _give(self, ticket: int, batch: NDArray[np.int32]) -> None:
+        ready = [worker for worker in self._workers if worker.ready is not None]
+        if not ready:
+            self._homeless.append((ticket, batch))
+            return
+        worker = min(ready, key=lambda candidate: len(candidate.in_flight))
+        worker.in_flight[ticket] = batch
+        worker.send(Batch(ticket, batch))
+
+    def _welcome(self, worker: WorkerProcess, ready: Ready) -> None:
+        """Let a process take part that has loaded the model.
+
+        Raises:
+            ScoringError: It would give scores of another kind.
+        """
+        if ready.fingerprint != self.ready.fingerprint:
+            own, first = ready.description, self.ready.description
+            differing = [name for name in first if own.get(name) != first[name]]
+            what = ", ".join(f"{name} {own.get(name)!r} instead of {first[name]!r}" for name in differing) or "setting"
+            msg = (
+                f"model {self._name!r}: on {worker.device} it would be run with {what}, so that scores would differ by "
+                "device; name devices of one kind"
+            )
+            raise ScoringError(msg)
+        if ready.hardware != self.ready.hardware:
+            progress.note(
+                f"{worker.device} is a {ready.hardware}, the first device a {self.ready.hardware}: the last digits of "
+                "scores may depend on which of them computed them"
+            )
+        if self._shared is not None:
+            worker.send(self._shared)
+        homeless, self._homeless = self._homeless, []
+        for ticket, batch in homeless:
+            self._give(ticket, batch)
+
+    def _lose(self, worker: WorkerProcess) -> None:
+        """Go on without a process that ended; its batches go to the others.
+
+        Raises:
+            EnvironmentMissingError: There is no other, or another one was lost with the same batch.
+        """
+        self._workers.remove(worker)
+        reason = worker.how_it_ended()
+        worker.end()
+        advice = "what was scored is stored, so the same command goes on from here"
+        if not self._workers:
+            msg = f"model {self._name!r}: {reason}, and no other is left; {advice}"
+            raise EnvironmentMissingError(msg)
+        for ticket, batch in list(worker.in_flight.items())[:1]:  # the one that it worked on
+            if ticket in self._suspects:
+                msg = f"model {self._name!r}: {reason}, the second one with the same batch of {len(batch)} items; {advice}"
+                raise EnvironmentMissingError(msg)
+            self._suspects.add(ticket)
+        progress.note(f"{self._name}: {reason}; its batches go to the other devices")
+        for ticket, batch in worker.in_flight.items():
+            self._give(ticket, batch)
+
+    def _forget(self) -> None:
+        """Drop what a job left that ended in an error."""
+        self._number_of.clear()
+        self._homeless.clear()
+        for worker in self._workers:
+            worker.in_flight.clear()
+
+
+def _end(workers: list[WorkerProcess], folder: Path) -> None:
+    for worker in workers:
+        worker.connection.close()  # all of them first: they end side by side
+    for worker in workers:
+        worker.end()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _FleetModel:
+    """What a cross-encoder and a text encoder on several devices have in common."""
+
+    fleet: DeviceFleet
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, hex: that of the same model on one of the devices."""
+        return self.fleet.ready.fingerprint
+
+    @property
+    def default_batch_tokens(self) -> int:
+        """Budget when the user names none."""
+        return self.fleet.ready.default_batch_tokens
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result records of the model, JSON-able."""
+        return self.fleet.ready.description
+
+    def peak_device_bytes(self) -> int | None:
+        """Return the highest memory of any device so far, in bytes."""
+        return self.fleet.peak_device_bytes()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FleetScorer(_FleetModel):
+    """A model that reads pairs, on several devices."""
+
+    def encode(self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> RemoteItems:
+        """Tokenise pairs given as (N, 2) indices into the texts."""
+        return self.fleet.encode(queries, docs, pairs)
+
+    @property
+    def score_batch(self) -> DeviceFleet:
+        """The executor that runs the batches."""
+        return self.fleet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FleetTextEncoder(_FleetModel):
+    """A model that reads each text alone, on several devices."""
+
+    compare: CompareVectors
+
+    def encode_texts(self, queries: Sequence[str], docs: Sequence[str]) -> RemoteItems:
+        """Tokenise the queries, then the documents."""
+        return self.fleet.encode(queries, docs)
+
+    @property
+    def embed_batch(self) -> DeviceFleet:
+        """The executor that runs the batches."""
+        return self.fleet
+
+
+def load_on_devices(checkpoint: Checkpoint, model: ModelSpec, config: ScorerConfig) -> FleetScorer | FleetTextEncoder:
+    """Return a model that is loaded on all ``config.devices``, by a process each.
+
+    Raises:
+        RerankBenchError: What loading the checkpoint raises; or the first process ended while it loaded.
+    """
+    fleet = DeviceFleet(checkpoint, model, config)
+    return FleetScorer(fleet) if fleet.ready.compare is None else FleetTextEncoder(fleet, fleet.ready.compare)

@@ -1,0 +1,105 @@
+"""Models for processes of ``--devices`` that start at once: word overlap, with ways to get into trouble.
+
+``use_fake_models`` lets the processes load these instead of a checkpoint; all else is what users run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rerank_bench.errors import ScoringError
+from rerank_bench.scoring import device_worker, worker_process
+from rerank_bench.scoring.batching import BatchTooLargeError
+from rerank_bench.scoring.callables import TextPairs
+from rerank_bench.scoring.scorer import EncodedItems
+
+CODE = """import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from fleet_models import main
+main()
+"""
+
+
+@dataclass(frozen=True)
+class FakeCheckpoint:
+    """What a process is told to load."""
+
+    name: str = "overlap"
+    memory_words: int = 10**9
+    """Words that fit the device."""
+    seconds_per_batch: float = 0.0
+    deadly_word: str = "never"
+    """A process that reads it is killed."""
+    differs: bool = False
+    """Each process's model says that it is another one."""
+    breaks: str = ""
+    """``load`` or ``batch``: where an error is raised."""
+
+
+@dataclass
+class Overlap:
+    """Counts the words that query and document share; ``nan`` is worth NaN."""
+
+    checkpoint: FakeCheckpoint
+    default_batch_tokens: int = 12
+
+    @property
+    def fingerprint(self) -> str:
+        return str(os.getpid()) if self.checkpoint.differs else "overlap"
+
+    def describe(self) -> dict[str, Any]:
+        return {"attention": self.fingerprint, "batches": "padded"}
+
+    def peak_device_bytes(self) -> int | None:
+        return os.getpid()
+
+    def encode(self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> EncodedItems:
+        return TextPairs(queries, docs, pairs)
+
+    def score_batch(self, batch: list[tuple[str, str]]) -> NDArray[np.float32]:
+        time.sleep(self.checkpoint.seconds_per_batch)
+        words = [len(query.split()) + len(doc.split()) for query, doc in batch]
+        if max(words) * len(batch) > self.checkpoint.memory_words:
+            raise BatchTooLargeError
+        if any(self.checkpoint.deadly_word in doc.split() for _, doc in batch):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.checkpoint.breaks == "batch":
+            msg = "a defect"
+            raise ZeroDivisionError(msg)
+        return np.asarray([overlap(query, doc) for query, doc in batch], dtype=np.float32)
+
+
+def overlap(query: str, doc: str) -> float:
+    if "nan" in doc.split():
+        return float("nan")
+    return len(set(query.split()) & set(doc.split())) + len(doc) / 1000
+
+
+def use_fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_process, "_CODE", CODE)
+
+
+def main() -> None:
+    """What a process runs."""
+    device_worker._load = _load
+    device_worker.main()
+
+
+def _load(start: device_worker.Start) -> tuple[Any, device_worker.Ready]:
+    checkpoint: Any = start.checkpoint
+    if checkpoint.breaks == "load":
+        msg = "the head is missing"
+        raise ScoringError(msg)
+    scorer = Overlap(checkpoint)
+    return scorer, device_worker.Ready(
+        None, scorer.fingerprint, scorer.default_batch_tokens, scorer.describe(), start.config.device
+    )
