@@ -16,8 +16,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
+from rerank_bench.comparison.labels import LEADERBOARD_ROW, distinct_labels
 from rerank_bench.comparison.sources import FolderSource, RunSource, TrecSource
 from rerank_bench.errors import ConfigError, DataError, describe_unknown
 from rerank_bench.records import Qrels
@@ -29,8 +30,6 @@ from rerank_bench.reporting.rows import rows_from_result
 from rerank_bench.reporting.run_folder import RESULT_FILE
 from rerank_bench.reporting.stored_result import StoredResult, read_stored_result
 from rerank_bench.trec_io import read_qrels, read_run
-
-_LEADERBOARD_ROW = re.compile(r"(?P<file>.+?\.csv):(?P<model>.+)", re.IGNORECASE)
 
 
 def open_sources(
@@ -79,7 +78,8 @@ def open_sources(
     if qrels is not None and trec is None:
         msg = f"--qrels {qrels} is for TREC runs; the runs given are folders, which hold their judgements: leave it out"
         raise ConfigError(msg)
-    return [dataclasses.replace(source, label=label) for source, label in zip(opened, _labels(opened), strict=True)]
+    labels = distinct_labels([source.label for source in opened], locations)
+    return [dataclasses.replace(source, label=label) for source, label in zip(opened, labels, strict=True)]
 
 
 def _is_trec_run(location: str) -> bool:
@@ -89,7 +89,7 @@ def _is_trec_run(location: str) -> bool:
         DataError: There is no such thing.
     """
     path = Path(location)
-    if _LEADERBOARD_ROW.fullmatch(location) or path.is_dir():
+    if LEADERBOARD_ROW.fullmatch(location) or path.is_dir():
         return False
     if not path.exists():
         msg = f"{location}: no such run; expected a run folder, its result.json, FILE.csv:MODEL or a TREC run file"
@@ -104,7 +104,7 @@ def open_folder(location: str) -> FolderSource:
         ConfigError: The leaderboard has no such row, or several.
         DataError: There is no finished run, or it is no longer the one that the row is about.
     """
-    row_name = _LEADERBOARD_ROW.fullmatch(location)
+    row_name = LEADERBOARD_ROW.fullmatch(location)
     if row_name and not Path(location).exists():
         return _open_row(location, Path(row_name["file"]), row_name["model"])
     path = Path(location)
@@ -207,33 +207,3 @@ def _judgements(
 
     dataset = load_dataset(name)
     return dataset.name, dataset.qrels
-
-
-def _labels(sources: Sequence[RunSource]) -> list[str]:
-    """Return a label for each: its own, with what tells its place from the others' where two have the same."""
-    labels = []
-    for position, source in enumerate(sources):
-        same = [other for other in sources if other.label == source.label]
-        if len(same) == 1:
-            labels.append(source.label)
-        else:
-            labels.append(f"{source.label} [{_distinction(source, same, position)}]")
-    return labels
-
-
-def _distinction(source: RunSource, same: Sequence[RunSource], position: int) -> str:
-    """Return the part of a location that no other one has at its place, counted from the end."""
-    places = [_parts(other.location) for other in same]
-    own = _parts(source.location)
-    for from_end in range(1, max(map(len, places)) + 1):
-        tails = [parts[-from_end] if len(parts) >= from_end else "" for parts in places]
-        if len(set(tails)) == len(tails):
-            return own[-from_end] if len(own) >= from_end else source.location
-    if len({other.location for other in same}) == len(same):
-        return source.location
-    return f"#{position + 1}"
-
-
-def _parts(location: str) -> tuple[str, ...]:
-    parts = PurePath(location).parts
-    return parts[:-1] if parts and parts[-1] == RESULT_FILE else parts

@@ -25,7 +25,13 @@ MIN_HEADROOM = 1e-9
 
 
 def summarise_columns(
-    first_stage: Strata, reranked: Strata, ceilings: Sequence[float | None], *, seed: int, resamples: int
+    first_stage: Strata,
+    reranked: Strata,
+    ceilings: Sequence[float | None],
+    *,
+    seed: int,
+    resamples: int,
+    flips: int | None = None,
 ) -> list[MeasureSummary]:
     """Return one summary per column, all columns sharing their resamples.
 
@@ -38,13 +44,14 @@ def summarise_columns(
         ceilings: M ceilings.
         seed: Seeds the bootstrap and the sign flips.
         resamples: The number of each.
+        flips: The number of sign flips where it is another: many comparisons at once need smaller p-values.
     """
     differences = [after - before for before, after in zip(first_stage, reranked, strict=True)]
     before, after = mean_of_means(first_stage), mean_of_means(reranked)  # (M,)
     # Two generators, so that neither result depends on how much the other one draws.
     bootstrap_rng, flip_rng = np.random.default_rng(seed).spawn(2)
     intervals = bca_intervals(differences, rng=bootstrap_rng, resamples=resamples)
-    p_values = sign_flip_p_values(differences, rng=flip_rng, flips=resamples)
+    p_values = sign_flip_p_values(differences, rng=flip_rng, flips=flips or resamples)
     errors = standard_error(differences)
     pooled = np.concatenate(differences)  # (n, M)
     summaries = []

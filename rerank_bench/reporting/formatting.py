@@ -43,3 +43,15 @@ def format_rate(rate: float | None) -> str:
     if rate is None:
         return MISSING
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def format_p(p: float | None) -> str:
+    """Return a p-value with three decimals, ``<0.001`` below that, or ``–`` where there is none."""
+    if p is None:
+        return MISSING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def format_interval(interval: tuple[float, float] | None) -> str:
+    """Return the two ends of an interval of a difference, or ``–`` where there is none."""
+    return MISSING if interval is None else " ".join(map(format_delta, interval))

@@ -19,6 +19,7 @@ from rerank_bench.reporting.formatting import (
     format_rate,
     format_value,
 )
+from rerank_bench.reporting.markdown_table import escape_markdown, render_markdown_table
 from rerank_bench.reporting.tables import Cell, Column, Entry, Table, build_tables, pairs_per_second
 
 if TYPE_CHECKING:
@@ -75,16 +76,16 @@ def _view_parts(tables: Sequence[Table]) -> list[str]:
     parts = []
     for table in tables:
         if table.differences:
-            reasons = "\n".join(f"- {_escape(sentence)}" for sentence in table.differences)
+            reasons = "\n".join(f"- {escape_markdown(sentence)}" for sentence in table.differences)
             parts.append(f"Not comparable with the first table:\n\n{reasons}")
-        parts += [f"{_escape(describe_table(table))}.", _values(table)]
+        parts += [f"{escape_markdown(describe_table(table))}.", _values(table)]
     return parts
 
 
 def _values(table: Table) -> str:
     header = ["model", *(column.title for column in table.columns)]
     lines = [[_entry_name(entry), *map(_cell, entry.cells)] for entry in (*table.models, *table.baselines)]
-    return _table(header, lines, num_left=1)
+    return render_markdown_table(header, lines, num_left=1)
 
 
 def _cell(cell: Cell | None) -> str:
@@ -95,7 +96,7 @@ def _cell(cell: Cell | None) -> str:
 
 
 def _entry_name(entry: Entry) -> str:
-    return f"*{_escape(entry.label)}*" if entry.is_baseline else _escape(entry.label)
+    return f"*{escape_markdown(entry.label)}*" if entry.is_baseline else escape_markdown(entry.label)
 
 
 def _holds(frame: pd.DataFrame, view: str, measure: str) -> bool:
@@ -116,8 +117,10 @@ def _models(tables: Sequence[Table]) -> str:
         settings = [_or_missing(row[name]) for name in ("max_length", "dtype", "device")]
         parameters = _format_parameters(row["num_parameters"])
         figures = [format_rate(pairs_per_second(rows)), _share(rows), *_identity(row)]
-        lines.append([_escape(label), row["family"], parameters, *settings, *figures])
-    return _table([*header, "revision", "weights"], lines, num_left=2) + _machines(rows_by_label.values())
+        lines.append([escape_markdown(label), row["family"], parameters, *settings, *figures])
+    return render_markdown_table([*header, "revision", "weights"], lines, num_left=2) + _machines(
+        rows_by_label.values()
+    )
 
 
 def _identity(row: Row) -> list[str]:
@@ -131,7 +134,7 @@ def _shorten_hash(text: str) -> str:
 
 def _machines(groups: Iterable[Sequence[Row]]) -> str:
     machines = sorted({row["machine"] for rows in groups for row in rows} - {""})
-    return f"\n\nMeasured on: {_escape('; '.join(machines))}." if machines else ""
+    return f"\n\nMeasured on: {escape_markdown('; '.join(machines))}." if machines else ""
 
 
 def _format_parameters(number: int | None) -> str:
@@ -165,7 +168,7 @@ def _datasets(tables: Sequence[Table]) -> str:
         for position, column in enumerate(table.columns)
         if not column.is_mean and (row := _row_of(table, position)) is not None
     ]
-    return _table(header, lines, num_left=1)
+    return render_markdown_table(header, lines, num_left=1)
 
 
 def _row_of(table: Table, position: int) -> Row | None:
@@ -176,10 +179,10 @@ def _row_of(table: Table, position: int) -> Row | None:
 def _dataset_line(table: Table, column: Column, row: Row) -> list[str]:
     ceiling = MISSING if column.ceiling is None else format_value(column.ceiling)
     return [
-        _escape(column.name),
+        escape_markdown(column.name),
         f"{column.num_queries:,}",
         f"{row['num_pairs']:,}",
-        _escape(row["first_stage"]),
+        escape_markdown(row["first_stage"]),
         str(table.depth),
         format_value(column.first_stage),
         ceiling,
@@ -194,14 +197,21 @@ def _gains(tables: Sequence[Table]) -> str:
     parts, num_gains = [], 0
     for table in tables:
         lines = [
-            [_escape(column.name), _escape(entry.label), *_gain_figures(cell.delta, cell.interval, cell.row)]
+            [
+                escape_markdown(column.name),
+                escape_markdown(entry.label),
+                *_gain_figures(cell.delta, cell.interval, cell.row),
+            ]
             for position, column in enumerate(table.columns)
             for entry in table.models
             if (cell := entry.cells[position]) is not None and cell.interval is not None and cell.row is not None
         ]
         if lines:
             num_gains += len(lines)
-            parts += [f"{_escape(describe_table(table))}.", _table(header, lines, num_left=2)]
+            parts += [
+                f"{escape_markdown(describe_table(table))}.",
+                render_markdown_table(header, lines, num_left=2),
+            ]
     body = "\n\n".join(parts)
     summary = "1 gain with its interval" if num_gains == 1 else f"{num_gains} gains with their intervals"
     return f"<details>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"
@@ -226,21 +236,8 @@ def _heading(level: int, text: str) -> str:
 
 
 def _or_missing(value: object) -> str:
-    return MISSING if value is None or value == "" else _escape(str(value))
+    return MISSING if value is None or value == "" else escape_markdown(str(value))
 
 
 def _code(text: str) -> str:
     return f"`{text}`" if text else MISSING
-
-
-def _escape(text: str) -> str:
-    """Return text that a Markdown table cell shows as it is."""
-    for letter in "\\|*`<[]":
-        text = text.replace(letter, f"\\{letter}")
-    return " ".join(text.split())
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]], *, num_left: int) -> str:
-    """Return a Markdown table whose first ``num_left`` columns are aligned to the left, the others to the right."""
-    rules = [":---" if position < num_left else "---:" for position in range(len(header))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rules, *lines))

@@ -22,7 +22,8 @@ from rerank_bench.reporting.formatting import (
     MISSING,
     describe_table,
     format_cell,
-    format_delta,
+    format_interval,
+    format_p,
     format_rate,
     format_value,
 )
@@ -211,11 +212,11 @@ def _figure(title: str, width: int, column: str, render: Callable[[float], str])
 _INTERVAL = _Figure(
     "95% interval",
     len("+0.0580 +0.1590"),
-    lambda row: MISSING if row["ci_low"] is None else f"{format_delta(row['ci_low'])} {format_delta(row['ci_high'])}",
+    lambda row: format_interval(None if row["ci_low"] is None else (row["ci_low"], row["ci_high"])),
 )
 _SPEED = _figure("pairs/s", 7, "pairs_per_second", format_rate)
 _HEADROOM = _figure("headroom", 8, "headroom_used", "{:.0%}".format)
-_P_VALUE = _figure("p", 6, "p", lambda value: "<0.001" if value < 0.001 else f"{value:.3f}")
+_P_VALUE = _figure("p", 6, "p", format_p)
 _RECIPROCAL_RANK = _figure("RR@10", 6, "rr_at_10", format_value)
 _PRECISION = _figure("AP", 6, "ap", format_value)
 _FIGURES = (_INTERVAL, _P_VALUE, _HEADROOM, _RECIPROCAL_RANK, _PRECISION, _SPEED)
