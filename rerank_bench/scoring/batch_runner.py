@@ -21,6 +21,7 @@ from rerank_bench.errors import EnvironmentMissingError, ScoringError
 from rerank_bench.scoring.batching import BatchTooLargeError, iter_batches, order_by_length
 from rerank_bench.scoring.execution import BatchExecutor
 from rerank_bench.scoring.launching import LaunchQueue, LaunchResult
+from rerank_bench.scoring.run_clock import RunClock
 from rerank_bench.scoring.scorer import EncodedItems
 from rerank_bench.scoring.stored_pairs import Batches, StoredPairs
 
@@ -62,15 +63,11 @@ class BatchRunner:
     journal: Journal | None = None
     is_packed: bool = False
     """Whether the model runs batches without padding."""
+    clock: RunClock = field(default_factory=RunClock)
+    """What the time of the run is added to."""
     counts: dict[str, Any] = field(init=False)
     """Of the whole job: items, tokens, batches, padding, the budget at the end."""
     lengths: NDArray[np.int32] = field(init=False)
-    assemble_seconds: float = 0.0
-    """Spent on putting batches together from the tokens of their texts."""
-    copy_seconds: float | None = None
-    """Until the batches were on the device; ``None`` before the run, and where an executor does not tell."""
-    compute_seconds: float | None = None
-    """Of the forward passes, likewise."""
 
     def __post_init__(self) -> None:
         self.lengths = self.items.lengths
@@ -117,7 +114,8 @@ class BatchRunner:
             compute: As in ``run``.
             take: Called with the indices and the (B, …) float32 values of every batch as it comes; stores them itself.
         """
-        executor = compute if isinstance(compute, BatchExecutor) else LaunchQueue(compute)
+        executor = compute if isinstance(compute, BatchExecutor) else LaunchQueue(compute, self.clock)
+        self.clock.is_whole &= executor is not compute
         waiting = deque(self._first_batches())
         in_flight: dict[int, NDArray[np.int64]] = {}
         numbers = count()
@@ -136,13 +134,11 @@ class BatchRunner:
                 check_shape(values, len(indices))
                 take(indices, values)
                 advance(len(indices))
-        if isinstance(executor, LaunchQueue):
-            self.copy_seconds, self.compute_seconds = executor.copy_seconds, executor.compute_seconds
 
     def _assemble(self, indices: NDArray[np.int64]) -> Any:
         started = perf_counter()
         batch = self.items.batch(indices)
-        self.assemble_seconds += perf_counter() - started
+        self.clock.assemble_seconds += perf_counter() - started
         return batch
 
     def _first_batches(self) -> Batches:

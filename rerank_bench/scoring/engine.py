@@ -19,8 +19,10 @@ from rerank_bench.errors import InvalidScoreError
 from rerank_bench.provenance import peak_memory_bytes
 from rerank_bench.scoring.batch_runner import BatchRunner, Journal, check_shape
 from rerank_bench.scoring.batching import check_batch_tokens
+from rerank_bench.scoring.device_use import DeviceUse, measure_use
 from rerank_bench.scoring.pair_facts import PairFacts
 from rerank_bench.scoring.pair_work import PairWork, distinct_work
+from rerank_bench.scoring.run_clock import RunClock
 from rerank_bench.scoring.score_store import ScoreStore
 from rerank_bench.scoring.scorer import AnyScorer, EncodedItems, ListScorer, PairNamer, Scorer, TextEncoder
 from rerank_bench.scoring.stored_pairs import StoredPairs
@@ -59,10 +61,14 @@ class EngineStats:
     """Their tokens, without padding, over the same."""
     peak_host_bytes: int | None
     peak_device_bytes: int | None
+    use: DeviceUse = field(default_factory=DeviceUse)
+    """What the run did with its time and its device."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields by name, JSON-able."""
-        return asdict(self)
+        """Return the fields by name, those of ``use`` among them, JSON-able."""
+        fields = asdict(self)
+        use = fields.pop("use")
+        return {**fields, **use}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,6 +174,7 @@ class _Task:
     num_tokens: int = 0
     tokenise_seconds: float = 0.0
     score_seconds: float = 0.0
+    use: DeviceUse = field(default_factory=DeviceUse)
 
     def run(self, stored: StoredPairs | None) -> NDArray[np.float32]:
         """Return the (R,) float32 scores of the rows; ``stored`` gets every batch as it comes."""
@@ -186,8 +193,9 @@ class _Task:
         budget = scorer.default_batch_tokens if self.batch_tokens is None else self.batch_tokens
         check_batch_tokens(budget)
         is_packed = scorer.describe().get("batches") == "packed"
+        clock = RunClock()
         if isinstance(scorer, TextEncoder):
-            runner = BatchRunner(items, budget, self.description, "texts", is_packed=is_packed)
+            runner = BatchRunner(items, budget, self.description, "texts", is_packed=is_packed, clock=clock)
             vectors = runner.run(scorer.embed_batch)
             values = np.empty(0, dtype=np.float32)
             if len(pairs):
@@ -197,12 +205,19 @@ class _Task:
                 stored.add(self.rows, values, is_batch=False)
         else:
             journal = None if stored is None else Journal(stored)
-            runner = BatchRunner(items, budget, self.description, "pairs", journal, is_packed=is_packed)
+            runner = BatchRunner(items, budget, self.description, "pairs", journal, is_packed=is_packed, clock=clock)
             values = runner.run(scorer.score_batch, check=self._check)
         if stored is not None:
             stored.finish(runner.counts)
         self.counts, self.num_tokens = runner.counts, int(runner.lengths.sum(dtype=np.int64))
         self.tokenise_seconds, self.score_seconds = tokenised - started, time.perf_counter() - tokenised
+        self.use = measure_use(
+            clock,
+            scorer,
+            items.lengths,
+            tokenise_seconds=self.tokenise_seconds,
+            score_seconds=self.score_seconds,
+        )
         return values
 
     def _check(self, indices: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
@@ -327,4 +342,5 @@ def _stats(work: PairWork, facts: PairFacts, counts: dict[str, Any] | None, task
         tokens_per_second=task.num_tokens / total if task is not None and num_scored else None,
         peak_host_bytes=peak_memory_bytes(),
         peak_device_bytes=None if task is None else task.scorer.peak_device_bytes(),
+        use=DeviceUse() if task is None else task.use,
     )

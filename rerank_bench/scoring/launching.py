@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rerank_bench.scoring.batching import BatchTooLargeError
 from rerank_bench.scoring.execution import Outcome
+from rerank_bench.scoring.run_clock import RunClock
 
 
 class Computed(NamedTuple):
@@ -75,9 +76,8 @@ class LaunchQueue:
     """
 
     launch: Callable[[Any], LaunchResult]
-    copy_seconds: float = 0.0
-    """Of all batches so far."""
-    compute_seconds: float = 0.0
+    clock: RunClock = field(default_factory=RunClock)
+    """What copies and forward passes are added to."""
     _flying: deque[tuple[int, LaunchResult | BatchTooLargeError, float]] = field(default_factory=deque)
     """(number, what was launched, seconds that the launch took)."""
     _patience: int = 0
@@ -109,6 +109,6 @@ class LaunchQueue:
             computed = Computed(launched, 0.0, seconds) if isinstance(launched, np.ndarray) else launched.fetch()
         except BatchTooLargeError as error:
             return number, error
-        self.copy_seconds += computed.copy_seconds
-        self.compute_seconds += computed.compute_seconds
+        self.clock.copy_seconds += computed.copy_seconds
+        self.clock.compute_seconds += computed.compute_seconds
         return number, computed.values

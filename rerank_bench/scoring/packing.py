@@ -60,8 +60,8 @@ class PackedModel:
     before: str | None = None
     """Attention implementation that ``remove`` restores."""
     removers: list[Any] = field(default_factory=list)
-    last_layer: Any = None
-    """The layer of which only attention runs for all tokens; ``None`` if every layer runs whole."""
+    skips_tail: bool = False
+    """Whether only first tokens go on behind the last attention."""
 
     @classmethod
     def install(cls, model: Any, reduction: Reduction, body: Body) -> PackedModel:
@@ -135,7 +135,7 @@ class PackedModel:
         output = getattr(getattr(layers[-1], "attention", None), "output", None)
         if output is not None:
             self.removers.append(output.register_forward_pre_hook(self._first_tokens))
-            self.last_layer = layers[-1]
+            self.skips_tail = True
 
     def _first_tokens(self, _module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Return (1, B, H) for every (1, T, H)."""

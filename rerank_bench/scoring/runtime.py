@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rerank_bench.errors import ScoringError
 from rerank_bench.scoring.checkpoints import Checkpoint
@@ -15,6 +16,7 @@ from rerank_bench.scoring.device_copy import padded_inputs
 from rerank_bench.scoring.device_launch import out_of_memory_as_too_large, start_clock
 from rerank_bench.scoring.devices import default_batch_tokens, peak_device_bytes, resolve_device, resolve_dtype
 from rerank_bench.scoring.file_fingerprints import FileFingerprints, fingerprint_files
+from rerank_bench.scoring.flops import ForwardCost, forward_cost, is_peak_cheap, matmul_peak
 from rerank_bench.scoring.launching import Launched, LaunchResult, settle
 from rerank_bench.scoring.scorer import SCORING_CODE_VERSION, EncodedItems, ScorerConfig
 from rerank_bench.scoring.tokenization import TokenBatch
@@ -41,6 +43,8 @@ class ModelRuntime:
     """``prepacked`` where the processor's own layout of the weights is used."""
     packed: PackedModel | None = None
     """How batches run without padding; ``None``: they are padded."""
+    cost: ForwardCost | None = None
+    """What a forward pass costs; ``None`` where it is not known."""
 
     @classmethod
     def place(
@@ -54,8 +58,9 @@ class ModelRuntime:
         device = resolve_device(config.device)
         dtype = resolve_dtype(config.dtype, device)
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        cost = forward_cost(model)
         placed = place(model, device, dtype)
-        return cls(checkpoint, fingerprint_files(checkpoint), placed, device, dtype, num_parameters)
+        return cls(checkpoint, fingerprint_files(checkpoint), placed, device, dtype, num_parameters, cost=cost)
 
     @property
     def name(self) -> str:
@@ -76,6 +81,16 @@ class ModelRuntime:
     def default_batch_tokens(self) -> int:
         """Budget when the user names none."""
         return default_batch_tokens(self.device, self.dtype)
+
+    def flops(self, lengths: NDArray[np.int32]) -> float | None:
+        """Return the operations that items of (N,) tokens cost, see ``flops.py``; ``None`` where they are not known."""
+        if self.cost is None:
+            return None
+        return self.cost.flops(lengths, skips_tail=self.packed is not None and self.packed.skips_tail)
+
+    def peak_flops_per_second(self, flops: float) -> float | None:
+        """Return the speed of the device's matrix products, unless measuring it costs much beside so many operations."""
+        return matmul_peak(self.device, self.dtype) if is_peak_cheap(self.device, flops) else None
 
     def peak_device_bytes(self) -> int | None:
         """Return the highest device memory so far, in bytes; ``None`` without an accelerator."""

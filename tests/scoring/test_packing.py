@@ -201,3 +201,8 @@ def test_bi_encoders_run_packed_too(pooling: str, encoder: Make, text_pairs: Tex
     assert padded.describe()["batches"] == "padded"
     assert [note for note in notes if "batches are padded (not now)" in note]
     np.testing.assert_allclose(packed.score(text_pairs), padded.score(text_pairs), atol=1e-5)
+
+
+def test_items_stand_one_behind_the_other() -> None:
+    assert packed_attention.runs_of([3, 3, 2, 2, 2, 5]) == [(0, 2, 3), (6, 3, 2), (12, 1, 5)]
+    assert packed_attention.bounds_of([3, 3, 2]).tolist() == [0, 3, 6, 8]

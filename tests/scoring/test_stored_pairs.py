@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rerank_bench import progress
 from rerank_bench.errors import InvalidScoreError
 from rerank_bench.scoring.batching import BatchTooLargeError
 from rerank_bench.scoring.callables import TextPairs
+from rerank_bench.scoring.device_use import DeviceUse
 from rerank_bench.scoring.engine import EngineResult, score_indexed, score_stored
 from rerank_bench.scoring.score_store import ScoreStore
 from rerank_bench.scoring.scorer import EncodedItems, Scorer, TextEncoder
@@ -25,6 +27,7 @@ DOCS = [" ".join("abcdefgh"[: 1 + number % 8]) + f" {number}" for number in rang
 PAIRS = np.stack([np.repeat([0, 1, 2], 50), np.tile(np.arange(50), 3)], axis=1)
 
 TIMES = {"tokenise_seconds", "score_seconds", "pairs_per_second", "tokens_per_second", "peak_host_bytes"}
+TIMES |= {field.name for field in fields(DeviceUse)}
 HISTORY = {"num_pairs_from_store"}
 
 
@@ -181,12 +184,13 @@ def test_a_score_that_is_not_finite_is_not_stored(tmp_path: Path) -> None:
 
 @dataclass
 class Vectors:
-    """A text encoder: a text's vector is its length and its number of words."""
+    """A text encoder: a text's vector is its length and its number of words, and what its batch was."""
 
     lives: int = 10**9
+    memory_words: int = 10**9
     default_batch_tokens: int = 20
     fingerprint: str = "vectors"
-    num_embedded: int = 0
+    seen: list[list[str]] = field(default_factory=list)
 
     def describe(self) -> dict[str, Any]:
         return {}
@@ -199,31 +203,66 @@ class Vectors:
         return TextPairs(texts, [""], np.stack([np.arange(len(texts)), np.zeros(len(texts), dtype=np.int64)], axis=1))
 
     def embed_batch(self, batch: list[tuple[str, str]]) -> NDArray[np.float32]:
-        self.lives -= 1
-        if self.lives < 0:
+        texts = [text for text, _ in batch]
+        if max(len(text.split()) for text in texts) * len(texts) > self.memory_words:
+            raise BatchTooLargeError
+        if len(self.seen) >= self.lives:
             raise KilledError
-        self.num_embedded += len(batch)
-        return np.asarray([[len(text), len(text.split())] for text, _ in batch], dtype=np.float32)
+        self.seen.append(texts)
+        return np.asarray([[len(text), len(text.split()), 1e-3 * len(texts)] for text in texts], dtype=np.float32)
 
     def compare(
         self, query_vectors: NDArray[np.float32], doc_vectors: NDArray[np.float32], pairs: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         return np.asarray((query_vectors[pairs[:, 0]] * doc_vectors[pairs[:, 1]]).sum(axis=1), dtype=np.float32)
 
+    def docs_seen(self) -> list[list[str]]:
+        return [texts for texts in self.seen if not set(texts) & set(QUERIES)]
 
-def test_a_text_encoders_pairs_are_stored_after_comparison(tmp_path: Path) -> None:
+
+@pytest.mark.parametrize("memory_words", [10**9, 10, 5], ids=["plenty", "too little for documents", "for queries too"])
+@pytest.mark.parametrize("lives", [0, 1, 4, 9])
+def test_a_text_encoders_resumed_run_encodes_no_document_twice(tmp_path: Path, lives: int, memory_words: int) -> None:
+    plain = Vectors(memory_words=memory_words)
+    expected = score_indexed(plain, QUERIES, DOCS, PAIRS)
+    killed = Vectors(lives=lives, memory_words=memory_words)
     with pytest.raises(KilledError):
-        score(tmp_path / "a.sqlite", Vectors(lives=3))
-    scorer = Vectors()
-    first = score(tmp_path / "a.sqlite", scorer)
-    assert first.stats.num_pairs_from_store == 0
-    assert scorer.num_embedded == 53
-    expected = [len(QUERIES[q]) * len(DOCS[d]) + len(QUERIES[q].split()) * len(DOCS[d].split()) for q, d in PAIRS]
-    assert first.scores.tolist() == expected
+        score(tmp_path / "a.sqlite", killed)
+    rest = Vectors(memory_words=memory_words, default_batch_tokens=7 if lives > 4 else 20)
+    resumed = score(tmp_path / "a.sqlite", rest)
+    assert killed.docs_seen() + rest.docs_seen() == plain.docs_seen()
+    assert resumed.scores.tobytes() == expected.scores.tobytes()
+    assert counts(resumed) == counts(expected)
+    assert resumed.stats.num_pairs_from_store == 3 * sum(len(texts) for texts in killed.docs_seen())
     with ScoreStore(tmp_path / "a.sqlite", "f", "tiny") as store:
         second = score_stored(not_loaded, store, QUERIES, DOCS, PAIRS)
-    assert second.scores.tolist() == expected
-    assert counts(second) == counts(first)
+    assert second.scores.tobytes() == expected.scores.tobytes()
+    assert counts(second) == counts(expected)
+
+
+def test_a_text_encoders_vectors_are_compared(tmp_path: Path) -> None:
+    scorer = Vectors(default_batch_tokens=1)
+    found = score(tmp_path / "a.sqlite", scorer).scores
+    expected = [len(QUERIES[q]) * len(DOCS[d]) + len(QUERIES[q].split()) * len(DOCS[d].split()) for q, d in PAIRS]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert sorted(text for texts in scorer.seen for text in texts) == sorted([*QUERIES, *DOCS]), "each text once"
+
+
+def test_the_vectors_of_documents_are_forgotten_batch_by_batch() -> None:
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    class Watched(Vectors):
+        def embed_batch(self, batch: list[tuple[str, str]]) -> NDArray[np.float32]:
+            nonlocal most
+            vectors = super().embed_batch(batch)
+            alive.append(weakref.ref(vectors))
+            most = max(most, sum(reference() is not None for reference in alive))
+            return vectors
+
+    score_indexed(Watched(), QUERIES, DOCS, PAIRS)
+    assert len(alive) > 20
+    assert most <= 3, "of the batch that is computed, and of those that are handed on"
 
 
 def test_a_store_that_fails_on_the_way_costs_no_score(tmp_path: Path) -> None:
