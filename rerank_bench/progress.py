@@ -39,6 +39,16 @@ def use_reporter(reporter: Reporter) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Show nothing that the block reports: it is part of a task that is shown already."""
+    token = _REPORTER.set(None)
+    try:
+        yield
+    finally:
+        _REPORTER.reset(token)
+
+
+@contextlib.contextmanager
 def track(description: str, *, total: int | None = None, unit: str = "") -> Iterator[Advance]:
     """Report a task; the block calls the function it receives with the units done.
 
