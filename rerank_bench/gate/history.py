@@ -93,6 +93,7 @@ def append_entry(new: BaselineSource, old: BaselineSource | None, *, reason: str
         **_present("replaced_model", None if old is None else old.content["model"]["name"]),
         **_present("replaced_fingerprint", None if old is None else old.content["model"].get("fingerprint")),
         **_present("commit", _git(new.path.parent, "rev-parse", "HEAD")),
+        **_present("changed", None if old is None else _changed_identity(old, new) or None),
         "baseline": new.fingerprint,
         **_present("replaced_baseline", None if old is None else old.fingerprint),
     }
@@ -105,6 +106,16 @@ def append_entry(new: BaselineSource, old: BaselineSource | None, *, reason: str
         ]
     write_text(path, text + "\n".join(lines) + "\n")
     return entry
+
+
+def _changed_identity(old: BaselineSource, new: BaselineSource) -> list[str]:
+    """Return what of the data is not what it was: values before and after such a change do not compare."""
+    changed = [f"data set {name}" for name in sorted(set(old.datasets) ^ set(new.datasets))]
+    for name in new.datasets:
+        if name in old.datasets:
+            before, after = old.identity(name), new.identity(name)
+            changed += [f"{field} of {name}" for field in after if after[field] != before[field]]
+    return changed
 
 
 def _dataset_values(old: BaselineSource | None, new: BaselineSource, dataset: str) -> str:
@@ -154,6 +165,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return finished.stdout.strip() or None
 
 
-def _toml(value: str | float | None) -> str:
+def _toml(value: str | float | list[str] | None) -> str:
     """Return a value in TOML's syntax: JSON's is the same for numbers, strings and lists of strings."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
