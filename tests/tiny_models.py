@@ -50,6 +50,19 @@ def write_sequence_classifier(
     return folder
 
 
+def write_trunk(folder: Path, architecture: str = "bert", *, seed: int = 0, added_tokens: Sequence[str] = ()) -> Any:
+    """Write a transformer without a head, and its tokenizer with some more tokens, and return the tokenizer."""
+    import torch
+    from transformers import AutoModel
+
+    tokenizer = make_tokenizer(architecture)
+    tokenizer.add_tokens(list(added_tokens))
+    torch.manual_seed(seed)
+    AutoModel.from_config(_config(architecture, tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
 def write_encoder(
     folder: Path,
     architecture: str = "bert",
@@ -61,16 +74,11 @@ def write_encoder(
     seed: int = 0,
 ) -> Path:
     """Write a bi-encoder as Sentence Transformers itself saves it, and return the folder."""
-    import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-    from transformers import AutoModel
 
     base = folder.with_name(folder.name + "-trunk")
-    tokenizer = make_tokenizer(architecture)
-    torch.manual_seed(seed)
-    AutoModel.from_config(_config(architecture, tokenizer)).save_pretrained(base)
-    tokenizer.save_pretrained(base)
+    write_trunk(base, architecture, seed=seed)
     transformer = Transformer(str(base))
     modules: list[Any] = [transformer, Pooling(_SIZES["hidden_size"], pooling_mode=pooling)]
     if normalize:

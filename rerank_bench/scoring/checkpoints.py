@@ -31,6 +31,21 @@ TOKENIZER_FILES = (
 """One of these holds a vocabulary.  Without any of them transformers 5 makes up a tokenizer of five special tokens."""
 
 
+LATE_INTERACTION_SETTINGS = (
+    "query_prefix",
+    "document_prefix",
+    "query_length",
+    "document_length",
+    "do_query_expansion",
+    "attend_to_expansion_tokens",
+    "skiplist_words",
+)
+"""What PyLate adds to ``config_sentence_transformers.json``; no other kind of model has any of them."""
+
+STANFORD_ARCHITECTURE = "HF_ColBERT"
+"""The class that Stanford's ColBERT saves, for any trunk."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
     """One entry of a Sentence Transformers ``modules.json``."""
@@ -270,6 +285,8 @@ def _read_module(folder: Path, entry: Mapping[str, Any]) -> Module:
 def _family(name: str, config: Mapping[str, Any], modules: tuple[Module, ...], st_config: Mapping[str, Any]) -> str:
     kinds = [module.kind for module in modules]
     is_cross_encoder = st_config.get("model_type") == "CrossEncoder"
+    if not is_cross_encoder and _compares_tokens(config, st_config):
+        return "late-interaction"
     architectures = [str(a) for a in config.get("architectures") or []]
     is_classifier = any(a.endswith("ForSequenceClassification") for a in architectures)
     if is_classifier and kinds in ([], ["Transformer"]):
@@ -287,10 +304,19 @@ def _family(name: str, config: Mapping[str, Any], modules: tuple[Module, ...], s
     msg = (
         f"model {name!r}: config.json says model_type {config.get('model_type')!r}, architectures {architectures}"
         f"{modules_found}; expected a ...ForSequenceClassification (sequence-classifier), ...ForCausalLM (causal-lm), "
-        "an encoder-decoder ...ForConditionalGeneration (seq2seq), or a modules.json with Pooling (bi-encoder). If the "
-        "weights hold what a family needs, name it with --family"
+        "an encoder-decoder ...ForConditionalGeneration (seq2seq), a modules.json with Pooling (bi-encoder), or the "
+        "settings of PyLate or ColBERT (late-interaction). If the weights hold what a family needs, name it with --family"
     )
     raise ScoringError(msg)
+
+
+def _compares_tokens(config: Mapping[str, Any], st_config: Mapping[str, Any]) -> bool:
+    """Return whether the files are those of a late-interaction model."""
+    if STANFORD_ARCHITECTURE in (config.get("architectures") or []):
+        return True
+    is_named = st_config.get("model_type") in {"ColBERT", "MultiVectorEncoder"}
+    is_compared_so = str(st_config.get("similarity_fn_name")).lower() in {"maxsim", "meanmaxsim"}
+    return is_named or is_compared_so or any(name in st_config for name in LATE_INTERACTION_SETTINGS)
 
 
 def torch_weights(folder: Path) -> list[Path]:

@@ -26,6 +26,7 @@ from rerank_bench.scoring.run_clock import RunClock
 from rerank_bench.scoring.score_store import ScoreStore
 from rerank_bench.scoring.scorer import AnyScorer, EncodedItems, ListScorer, PairNamer, Scorer, TextEncoder
 from rerank_bench.scoring.stored_pairs import StoredPairs
+from rerank_bench.scoring.text_batches import score_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +184,9 @@ class _Task:
         started = time.perf_counter()
         items: EncodedItems
         if isinstance(scorer, TextEncoder):
+            # All of the request's: those of a resumed run are then encoded in the same batches.
+            queries = self.work.queries
+            pairs = np.stack([self.work.pairs[self.rows, 0], pairs[:, 1]], axis=1)
             items = scorer.encode_texts(queries, docs)
         else:
             items = scorer.encode(queries, docs, pairs)
@@ -195,21 +199,24 @@ class _Task:
         is_packed = scorer.describe().get("batches") == "packed"
         clock = RunClock()
         if isinstance(scorer, TextEncoder):
-            runner = BatchRunner(items, budget, self.description, "texts", is_packed=is_packed, clock=clock)
-            vectors = runner.run(scorer.embed_batch)
-            values = np.empty(0, dtype=np.float32)
-            if len(pairs):
-                values = scorer.compare(vectors[: len(queries)], vectors[len(queries) :], pairs)
-            self._check(np.arange(len(pairs)), values)
-            if stored is not None:
-                stored.add(self.rows, values, is_batch=False)
+            values, counts = score_texts(
+                scorer,
+                items,
+                pairs,
+                batch_tokens=budget,
+                description=self.description,
+                is_packed=is_packed,
+                clock=clock,
+                check=self._check,
+                stored=stored,
+            )
         else:
             journal = None if stored is None else Journal(stored)
             runner = BatchRunner(items, budget, self.description, "pairs", journal, is_packed=is_packed, clock=clock)
-            values = runner.run(scorer.score_batch, check=self._check)
+            values, counts = runner.run(scorer.score_batch, check=self._check), runner.counts
         if stored is not None:
-            stored.finish(runner.counts)
-        self.counts, self.num_tokens = runner.counts, int(runner.lengths.sum(dtype=np.int64))
+            stored.finish(counts)
+        self.counts, self.num_tokens = counts, int(items.lengths.sum(dtype=np.int64))
         self.tokenise_seconds, self.score_seconds = tokenised - started, time.perf_counter() - tokenised
         self.use = measure_use(
             clock,

@@ -13,6 +13,8 @@ from rerank_bench.storage import file_sha256, fingerprint_items
 
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 
+SENTENCE_TRANSFORMERS_SETTINGS = ("config_sentence_transformers.json", "sentence_bert_config.json")
+
 
 @dataclass(frozen=True, slots=True)
 class FileFingerprints:
@@ -58,7 +60,7 @@ def _head_weights(checkpoint: Checkpoint) -> list[Path]:
 
 
 def _settings_files(checkpoint: Checkpoint) -> Iterator[Path]:
-    names = ("config.json", "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
+    names = ("config.json", "modules.json", *SENTENCE_TRANSFORMERS_SETTINGS, "artifact.metadata")
     folders = dict.fromkeys([checkpoint.folder, checkpoint.trunk, *(module.folder for module in checkpoint.modules)])
     for folder in folders:
         yield from (path for name in names if (path := folder / name).is_file())

@@ -13,8 +13,8 @@ from typing import Any
 
 from rerank_bench.errors import ConfigError, EnvironmentMissingError
 
-SETTINGS_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja"]
-"""Jinja: a chat template, which takes the place of the one in tokenizer_config.json."""
+SETTINGS_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "artifact.metadata"]
+"""Jinja: a chat template, which takes the place of the one in tokenizer_config.json.  Metadata: ColBERT's settings."""
 SKIPPED_PATTERNS = ["onnx/*", "openvino/*", "*/onnx/*", "original/*", "checkpoint-*/*", "runs/*"]
 WEIGHT_PATTERNS = (["*.safetensors"], ["pytorch_model*.bin"])
 """The second is asked for only where the repository has none of the first."""

@@ -84,6 +84,15 @@ def load_tokenizer(checkpoint: Checkpoint, config: ScorerConfig, *, pads_with_eo
     return tokenizer
 
 
+def apply_lower_case(tokenizer: Any) -> None:
+    """Let the tokenizer lower-case first, as ``do_lower_case`` in the Sentence Transformers settings asks."""
+    from tokenizers import normalizers
+
+    backend = tokenizer.backend_tokenizer
+    rest = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+
+
 def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *, unused: tuple[str, ...] = ()) -> Any:
     """Return the model in evaluation mode, float32, on the CPU, every weight taken from the checkpoint.
 
@@ -201,6 +210,15 @@ def lower_trunk(trunk: Any, dtype: torch.dtype) -> None:
     trunk.register_forward_hook(_outputs_as_float32)
 
 
+def place_encoder(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return a model that is all trunk on its device, in ``dtype``; what it hands on is float32."""
+    import torch
+
+    if dtype != torch.float32:
+        lower_trunk(model, dtype)
+    return model.to(device)
+
+
 def _as_float32(value: Any) -> Any:
     import torch
 
@@ -216,24 +234,33 @@ def _outputs_as_float32(_module: Any, _inputs: Any, output: Any) -> Any:
     return output
 
 
-def resolve_max_length(checkpoint: Checkpoint, config: ScorerConfig, tokenizer: Any, model: Any) -> int:
+def resolve_max_length(
+    checkpoint: Checkpoint, config: ScorerConfig, tokenizer: Any, model: Any, *, stated: int | None = None
+) -> int:
     """Return the number of tokens that a pair or text is cut to.
 
     The least of what the Sentence Transformers settings, the tokenizer and the model's positions say; an explicit
     ``max_length`` wins as long as the model has that many positions.
 
+    Args:
+        checkpoint: Where the settings are.
+        config: Whether a length was asked for.
+        tokenizer: The checkpoint's.
+        model: Its trunk, or all of it.
+        stated: A length that takes the place of what settings and tokenizer say.
+
     Raises:
         ConfigError: More than the position table holds, or nothing says a length.
     """
-    positions = _num_positions(model)
-    stated = [
-        checkpoint.st_transformer.get("max_seq_length"),
-        tokenizer.model_max_length,
+    positions = num_positions(model)
+    by_files = [checkpoint.st_transformer.get("max_seq_length"), tokenizer.model_max_length]
+    stated_lengths = [
+        *(by_files if stated is None else [stated]),
         positions,
         getattr(model.config, "max_position_embeddings", None),
         getattr(model.config, "n_positions", None),  # T5: relative positions, trained on so many tokens
     ]
-    lengths = [int(length) for length in stated if length is not None and 0 < length < UNSTATED_LENGTH]
+    lengths = [int(length) for length in stated_lengths if length is not None and 0 < length < UNSTATED_LENGTH]
     if config.max_length is None:
         if not lengths:
             msg = f"model {checkpoint.name!r}: neither tokenizer nor config.json says a length; pass --max-length"
@@ -253,7 +280,7 @@ def resolve_max_length(checkpoint: Checkpoint, config: ScorerConfig, tokenizer: 
     return config.max_length
 
 
-def _num_positions(model: Any) -> int | None:
+def num_positions(model: Any) -> int | None:
     """Return the tokens that a table of absolute positions has room for; ``None`` for relative or rotary positions.
 
     RoBERTa's kin count positions from the padding index + 1, so that many rows are not for tokens.

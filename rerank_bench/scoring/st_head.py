@@ -7,6 +7,7 @@ Everything here runs in float32, whatever the trunk runs in.  Imported only wher
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from pickle import UnpicklingError
 from types import SimpleNamespace
 from typing import Any
@@ -161,7 +162,7 @@ def build_classifier(checkpoint: Checkpoint, trunk: Any, modules: Sequence[Modul
         ConfigError: A module's settings are not supported, or the modules give no scores.
         ScoringError: A module's weights are missing, of another shape, or more than it has.
     """
-    head = [_build(checkpoint, module) for module in modules if module.kind != "Dropout"]
+    head = [build_module(checkpoint, module) for module in modules if module.kind != "Dropout"]
     scored = [module for module in head if isinstance(module, Dense) and module.target == "scores"]
     if not scored:
         msg = (
@@ -172,7 +173,13 @@ def build_classifier(checkpoint: Checkpoint, trunk: Any, modules: Sequence[Modul
     return ModularClassifier(trunk, head, scored[-1].linear.out_features).eval()
 
 
-def _build(checkpoint: Checkpoint, module: Module) -> nn.Module:
+def build_module(checkpoint: Checkpoint, module: Module) -> nn.Module:
+    """Return one module with its weights: a function of features that adds to them.
+
+    Raises:
+        ConfigError: Its settings are not supported.
+        ScoringError: Its weights are missing, of another shape, or more than it has.
+    """
     try:
         if module.kind == "Pooling":
             return Pooling(_pooling_modes(checkpoint, module))
@@ -232,3 +239,14 @@ def _load_weights(checkpoint: Checkpoint, module: Module, built: nn.Module) -> N
     except (RuntimeError, SafetensorError, UnpicklingError, OSError) as error:
         msg = f"{where}: the weights do not fit its config.json: {error}"
         raise ScoringError(msg) from error
+
+
+def read_tensor(path: Path, name: str) -> Tensor | None:
+    """Return one tensor of a file of weights; ``None`` where it has none of that name."""
+    from safetensors import safe_open
+
+    if path.suffix != ".safetensors":
+        found: Tensor | None = torch.load(path, map_location="cpu", weights_only=True).get(name)
+        return found
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118  the file is no mapping

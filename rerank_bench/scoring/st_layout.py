@@ -49,7 +49,7 @@ def head_modules(checkpoint: Checkpoint) -> tuple[Module, ...]:
             f"supports Transformer, then {', '.join(HEAD_MODULES)} of Sentence Transformers"
         )
         raise ConfigError(msg)
-    _check_transformer(checkpoint, has_head=bool(head))
+    check_transformer(checkpoint, has_head=bool(head))
     if query_prompt(checkpoint) and any(module.config.get("include_prompt") is False for module in head):
         msg = f"model {checkpoint.name!r}: pooling without the prompt's tokens (include_prompt false) is not supported"
         raise ConfigError(msg)
@@ -61,7 +61,16 @@ def _is_cross_encoder(checkpoint: Checkpoint) -> bool:
     return checkpoint.st_config.get("model_type") == "CrossEncoder"
 
 
-def _check_transformer(checkpoint: Checkpoint, *, has_head: bool) -> None:
+def check_transformer(checkpoint: Checkpoint, *, has_head: bool) -> None:
+    """Raise where the transformer's own settings ask for what is not supported.
+
+    Args:
+        checkpoint: Where they are.
+        has_head: Whether modules follow it, so that its own head is not asked for.
+
+    Raises:
+        ConfigError: They do; the setting is named.
+    """
     settings = checkpoint.st_transformer
     expected = "feature-extraction" if has_head else "sequence-classification"
     task = settings.get("transformer_task", expected)
@@ -93,6 +102,17 @@ def pooling_modes(config: Mapping[str, Any]) -> list[str]:
     if modes is None:
         return [mode for key, mode in _LEGACY_POOLINGS.items() if config.get(key)] or ["mean"]
     return [modes] if isinstance(modes, str) else list(modes)
+
+
+def text_prompts(checkpoint: Checkpoint) -> tuple[str, str]:
+    """Return (query prompt, document prompt) of texts that are read alone; empty where the files name none.
+
+    A default prompt is for texts of no stated role and is not used.  A checkpoint that names its document prompt
+    ``passage`` or ``corpus`` gets it (Sentence Transformers 6.2 passes over it: its own empty ``document`` comes first).
+    """
+    prompts = checkpoint.st_config.get("prompts") or {}
+    doc_prompt = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), "")
+    return prompts.get("query") or "", doc_prompt or ""
 
 
 def query_prompt(checkpoint: Checkpoint) -> str:

@@ -188,6 +188,8 @@ class Vectors:
 
     lives: int = 10**9
     memory_words: int = 10**9
+    memory_queries: int = 10**9
+    """Queries that fit the memory at once."""
     default_batch_tokens: int = 20
     fingerprint: str = "vectors"
     seen: list[list[str]] = field(default_factory=list)
@@ -206,6 +208,8 @@ class Vectors:
         texts = [text for text, _ in batch]
         if max(len(text.split()) for text in texts) * len(texts) > self.memory_words:
             raise BatchTooLargeError
+        if len(set(texts) & set(QUERIES)) > self.memory_queries:
+            raise BatchTooLargeError
         if len(self.seen) >= self.lives:
             raise KilledError
         self.seen.append(texts)
@@ -220,15 +224,21 @@ class Vectors:
         return [texts for texts in self.seen if not set(texts) & set(QUERIES)]
 
 
-@pytest.mark.parametrize("memory_words", [10**9, 10, 5], ids=["plenty", "too little for documents", "for queries too"])
+@pytest.mark.parametrize(
+    "memory",
+    [{}, {"memory_words": 10}, {"memory_words": 10, "memory_queries": 2}],
+    ids=["plenty", "too little for documents", "too little for queries too"],
+)
 @pytest.mark.parametrize("lives", [0, 1, 4, 9])
-def test_a_text_encoders_resumed_run_encodes_no_document_twice(tmp_path: Path, lives: int, memory_words: int) -> None:
-    plain = Vectors(memory_words=memory_words)
+def test_a_text_encoders_resumed_run_encodes_no_document_twice(
+    tmp_path: Path, lives: int, memory: dict[str, Any]
+) -> None:
+    plain = Vectors(**memory)
     expected = score_indexed(plain, QUERIES, DOCS, PAIRS)
-    killed = Vectors(lives=lives, memory_words=memory_words)
+    killed = Vectors(lives=lives, **memory)
     with pytest.raises(KilledError):
         score(tmp_path / "a.sqlite", killed)
-    rest = Vectors(memory_words=memory_words, default_batch_tokens=7 if lives > 4 else 20)
+    rest = Vectors(default_batch_tokens=7 if killed.docs_seen() else 20, **memory)
     resumed = score(tmp_path / "a.sqlite", rest)
     assert killed.docs_seen() + rest.docs_seen() == plain.docs_seen()
     assert resumed.scores.tobytes() == expected.scores.tobytes()
@@ -261,7 +271,7 @@ def test_the_vectors_of_documents_are_forgotten_batch_by_batch() -> None:
             return vectors
 
     score_indexed(Watched(), QUERIES, DOCS, PAIRS)
-    assert len(alive) > 20
+    assert len(alive) > 10
     assert most <= 3, "of the batch that is computed, and of those that are handed on"
 
 

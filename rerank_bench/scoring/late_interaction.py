@@ -1,0 +1,217 @@
+"""Family ``late-interaction``: one vector per token, a pair's score is the sum of the query tokens' best matches.
+
+MaxSim: for every token of the query the highest similarity to any token of the document, summed, in float32.  What the
+checkpoint's files say of markers, lengths and tokens that do not count is told in ``late_interaction_recipe.py``.  Every
+distinct text is encoded once; the vectors of a document are forgotten when its pairs are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_bench.errors import ConfigError, ScoringError
+from rerank_bench.scoring.acceleration import PROBE_PAIRS, accelerate
+from rerank_bench.scoring.checkpoints import Checkpoint, torch_weights
+from rerank_bench.scoring.device_copy import to_device
+from rerank_bench.scoring.late_interaction_items import LateBatch, LateItems, LateTokenizer
+from rerank_bench.scoring.late_interaction_recipe import LateRecipe, projection_modules, read_recipe
+from rerank_bench.scoring.launching import Launched, settle
+from rerank_bench.scoring.loading import (
+    apply_lower_case,
+    load_model,
+    load_tokenizer,
+    num_positions,
+    place_encoder,
+    resolve_max_length,
+)
+from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
+from rerank_bench.scoring.scorer import ScorerConfig
+from rerank_bench.scoring.text_batches import ItemSlice
+from rerank_bench.scoring.tokenization import check_vocabulary
+
+if TYPE_CHECKING:
+    import torch
+
+COMPARED_FLOATS = 1 << 22
+"""Numbers that are held at once while vectors are compared: 16 MB."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LateInteractionScorer:
+    """A loaded late-interaction model."""
+
+    runtime: ModelRuntime
+    projection: Sequence[Any]
+    """Modules from hidden states to token vectors, on the device, float32."""
+    tokenizer: LateTokenizer
+    recipe: LateRecipe
+    num_parameters: int
+    """The projection's included."""
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, config: ScorerConfig) -> LateInteractionScorer:
+        """Return the scorer of a checkpoint.
+
+        Raises:
+            ConfigError: The files ask for something that is not supported, or a length leaves no room.
+            ScoringError: Weights, projection or tokenizer are incomplete.
+        """
+        recipe = read_recipe(checkpoint)
+        tokenizer = load_tokenizer(checkpoint, config)
+        if checkpoint.st_transformer.get("do_lower_case"):
+            apply_lower_case(tokenizer)
+        model = load_model(checkpoint, config, "AutoModel", unused=("pooler.",))
+        projection = _load_projection(checkpoint, recipe)
+        doc_length = resolve_max_length(checkpoint, config, tokenizer, model, stated=recipe.document.length)
+        query_length = _query_length(checkpoint, recipe, tokenizer, model)
+        has_type_ids = takes_type_ids(model) and "token_type_ids" in tokenizer(["a"])
+        texts = LateTokenizer(
+            checkpoint.name,
+            tokenizer,
+            recipe,
+            query_length=query_length,
+            doc_length=doc_length,
+            has_type_ids=has_type_ids,
+        )
+        num_projected = sum(parameter.numel() for module in projection for parameter in module.parameters())
+        runtime = ModelRuntime.place(checkpoint, config, model, place_encoder)
+        projection = [module.to(runtime.device).eval() for module in projection]
+        scorer = cls(runtime, projection, texts, recipe, runtime.num_parameters + num_projected)
+        _check_scores(scorer)
+        return accelerate(scorer, None, cls.embed_batch, scorer.encode_texts(PROBE_PAIRS[0], PROBE_PAIRS[1]))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, hex, of all that decides a score."""
+        return self.runtime.fingerprint(self.recipe.as_dict(), self.tokenizer.doc_length)
+
+    @property
+    def default_batch_tokens(self) -> int:
+        """Budget when the user names none."""
+        return self.runtime.default_batch_tokens
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result records of the model, JSON-able."""
+        recipe = self.recipe
+        return self.runtime.describe() | {
+            "max_length": self.tokenizer.doc_length,
+            "query_length": self.tokenizer.query_length,
+            "layout": recipe.layout,
+            "similarity": "mean of maxima" if recipe.is_mean else "sum of maxima",
+            "query_prompt": recipe.query.prompt,
+            "doc_prompt": recipe.document.prompt,
+            "query_marker": recipe.query.marker,
+            "doc_marker": recipe.document.marker,
+            "query_expansion": None if recipe.expansion is None else recipe.expansion.length,
+            "skipped_tokens": len(self.tokenizer.skipped_ids),
+            "num_parameters": self.num_parameters,
+        }
+
+    def peak_device_bytes(self) -> int | None:
+        """Return the highest device memory so far, in bytes."""
+        return self.runtime.peak_device_bytes()
+
+    def encode_texts(self, queries: Sequence[str], docs: Sequence[str]) -> LateItems:
+        """Tokenise the queries, then the documents."""
+        items = self.tokenizer.encode(queries, docs)
+        check_vocabulary(self.runtime.name, items.tokens.flats, self.runtime.num_embeddings)
+        return items
+
+    def embed_batch(self, batch: LateBatch) -> Launched:
+        """Launch a batch of (B, W, H) float32 token vectors; W is the same for all batches of queries."""
+        return self.runtime.launch(batch.tokens, partial(self._vectors, batch))
+
+    def _vectors(self, batch: LateBatch, outputs: Any, mask: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        features = {"token_embeddings": outputs.last_hidden_state.float(), "attention_mask": mask}
+        for module in self.projection:
+            module(features)
+        vectors: torch.Tensor = features["token_embeddings"]  # (B, L, H)
+        position, weight = to_device([batch.position, batch.weight], vectors.device)
+        rows = torch.arange(len(vectors), device=vectors.device).unsqueeze(1)
+        chosen: torch.Tensor = vectors[rows, position] * weight.unsqueeze(-1)  # (B, W, H)
+        return chosen
+
+    def compare(
+        self, query_vectors: NDArray[np.float32], doc_vectors: NDArray[np.float32], pairs: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return (N,) float32: MaxSim of each pair's token vectors, from (Q, W, H) and (D, V, H)."""
+        num_query, num_doc, size = query_vectors.shape[1], doc_vectors.shape[1], doc_vectors.shape[2]
+        step = max(1, COMPARED_FLOATS // (num_doc * size + num_query * size + num_doc * num_query))
+        scores = np.empty(len(pairs), dtype=np.float32)
+        for start in range(0, len(pairs), step):
+            query_rows, doc_rows = pairs[start : start + step].T
+            queries = query_vectors[query_rows]
+            similarities = doc_vectors[doc_rows] @ queries.transpose(0, 2, 1)  # (n, V, W)
+            sums = similarities.max(axis=1).sum(axis=1)
+            if self.recipe.is_mean:
+                sums /= queries.any(axis=2).sum(axis=1)  # what is left over is zeros
+            scores[start : start + step] = sums
+        return scores
+
+
+def _query_length(checkpoint: Checkpoint, recipe: LateRecipe, tokenizer: Any, model: Any) -> int:
+    """Return the number of tokens that a query is cut to; ``--max-length`` is about documents."""
+    positions = num_positions(model)
+    needed = max(recipe.query.length or 0, 0 if recipe.expansion is None else recipe.expansion.length)
+    if positions is not None and needed > positions:
+        msg = f"model {checkpoint.name!r}: queries of {needed} tokens are asked for, but it has {positions} positions"
+        raise ConfigError(msg)
+    return resolve_max_length(checkpoint, ScorerConfig(), tokenizer, model, stated=recipe.query.length)
+
+
+def _load_projection(checkpoint: Checkpoint, recipe: LateRecipe) -> list[Any]:
+    """Return the modules from hidden states to vectors."""
+    from rerank_bench.scoring.st_head import Normalize, build_module
+
+    to_unit = Normalize({"module_input_name": "token_embeddings"})
+    if recipe.layout == "stanford":
+        return [_stanford_projection(checkpoint), to_unit]
+    modules = [build_module(checkpoint, module) for module in projection_modules(checkpoint)]
+    return [*modules, to_unit] if recipe.layout == "pylate" else modules
+
+
+def _stanford_projection(checkpoint: Checkpoint) -> Any:
+    from torch.nn import Identity
+
+    from rerank_bench.scoring.st_head import Dense, read_tensor
+
+    found_in = (read_tensor(path, "linear.weight") for path in torch_weights(checkpoint.trunk))
+    weight = next((tensor for tensor in found_in if tensor is not None), None)
+    hidden_size = checkpoint.config.get("hidden_size")
+    if weight is None or weight.ndim != 2 or (hidden_size is not None and weight.shape[1] != hidden_size):
+        found = "missing" if weight is None else f"of shape {tuple(weight.shape)}"
+        msg = (
+            f"model {checkpoint.name!r}: the projection 'linear.weight' is {found}, expected (dimension, {hidden_size}) "
+            "among the weights; without it the vectors would be random numbers"
+        )
+        raise ScoringError(msg)
+    settings = {"in_features": weight.shape[1], "out_features": weight.shape[0], "bias": False}
+    dense = Dense(settings | {"module_input_name": "token_embeddings"}, Identity())
+    dense.linear.weight.data = weight.float().clone()
+    return dense
+
+
+def _check_scores(scorer: LateInteractionScorer) -> None:
+    """Raise if padding changes a score, or if nothing of a document would be compared."""
+    items = scorer.encode_texts(["stop a program"], ["text", "a query, a document and a score " * 3, ""])
+    batch = items.batch(np.asarray([3]))
+    empty = items.is_compared[items.tokens.offsets[3] :]
+    if not empty.any():
+        msg = f"model {scorer.runtime.name!r} skips every token of an empty document: {batch.tokens.input_ids.tolist()}"
+        raise ConfigError(msg)
+    query_vectors = settle(scorer.embed_batch(items.batch(np.asarray([0]))))
+
+    def compute(batch: LateBatch) -> NDArray[np.float32]:
+        pairs = np.stack([np.zeros(len(batch.position), dtype=np.int64), np.arange(len(batch.position))], axis=1)
+        return scorer.compare(query_vectors, settle(scorer.embed_batch(batch)), pairs)
+
+    is_exact = scorer.runtime.is_float32
+    check_padding(scorer.runtime.name, ItemSlice(items, 1, 3), compute, is_exact=is_exact)
