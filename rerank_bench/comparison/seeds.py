@@ -1,10 +1,11 @@
 """Runs of one model under several seeds: which runs belong together, and what their means differ by.
 
 Two things vary: the queries and the seeds.  A resample draws queries within each data set, the same for all runs, and
-runs within each group.  Two corrections make it hold its level with few seeds: the deviations that come from seeds are
-widened by sqrt(S / (S − 1)), since S drawn of S vary too little, and all deviations by the ratio of the t quantile to the
-normal one, with Satterthwaite's degrees of freedom.  Without them, and with seeds varying more than queries, three seeds
-a side rejected 17% of true null hypotheses at 5% (docs/compare.md has the figures).
+runs within each group.  By itself that is wrong where it matters: two or three runs drawn from two or three vary too
+little (17% of true null hypotheses rejected at 5%, three seeds a side that vary more than queries do), and what varies
+by seed and query at once is counted three times.  So the resamples give the shape of the distribution, and its width is
+that of the standard error from the variances of queries and seeds, times the ratio of the t quantile to the normal one
+at Satterthwaite's degrees of freedom (4% to 6% in the same simulations; docs/compare.md).
 
 References:
     Owen, "The Pigeonhole Bootstrap", 2007, https://doi.org/10.1214/07-AOAS122, for resampling two crossed factors.
@@ -123,7 +124,7 @@ def compare_groups(
     observed = np.array([means[list(groups[run])].mean() - means[list(groups[ref])].mean() for ref, run in pairs])
     errors, degrees = _errors(strata, means, groups, pairs)
     deviations = np.array([group_draws[run] - group_draws[ref] for ref, run in pairs]) - observed[:, None]  # (P, B)
-    deviations *= _widening(degrees)[:, None]
+    deviations *= _widths(errors, degrees, deviations)[:, None]
     extreme = (np.abs(deviations) >= np.abs(observed)[:, None] - TIE).sum(axis=1)
     tail = (1 - CONFIDENCE) / 2
     limits = np.quantile(deviations, [tail, 1 - tail], axis=1).T  # (P, 2)
@@ -138,10 +139,7 @@ def compare_groups(
 
 def _seed_weights(num_runs: int, resamples: int, rng: np.random.Generator) -> Floats:
     """Return (B, S): the weight of each run in each resample; rows sum to 1."""
-    drawn = rng.multinomial(num_runs, np.full(num_runs, 1 / num_runs), size=resamples) / num_runs
-    if num_runs == 1:
-        return drawn
-    return np.asarray(1 / num_runs + (drawn - 1 / num_runs) * np.sqrt(num_runs / (num_runs - 1)))
+    return np.asarray(rng.multinomial(num_runs, np.full(num_runs, 1 / num_runs), size=resamples) / num_runs)
 
 
 def _errors(
@@ -169,11 +167,13 @@ def _errors(
     return np.array(errors), np.array(all_degrees)
 
 
-def _widening(degrees: Floats) -> Floats:
-    """Return (P,): the t quantile over the normal one, at least 1; 1 where the degrees of freedom are not known."""
+def _widths(errors: Floats, degrees: Floats, deviations: Floats) -> Floats:
+    """Return (P,): what brings the resamples' standard deviation to the standard error, and its tails to those of t."""
     from scipy.special import ndtri, stdtrit
 
     upper = (1 + CONFIDENCE) / 2
-    normal = ndtri(upper)
-    known = np.isfinite(degrees)
-    return np.where(known, stdtrit(np.where(known, degrees, 1.0), upper) / normal, 1.0)
+    spread = deviations.std(axis=1)
+    to_error = np.divide(errors, spread, out=np.ones_like(spread), where=(spread > TIE) & np.isfinite(errors))
+    is_finite = np.isfinite(degrees)
+    to_t = np.where(is_finite, stdtrit(np.where(is_finite, degrees, 1.0), upper) / ndtri(upper), 1.0)
+    return np.asarray(to_error * to_t)
