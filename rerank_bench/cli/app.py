@@ -9,8 +9,8 @@ import typer
 import rerank_bench
 from rerank_bench.cli.cache import cache_app
 from rerank_bench.cli.candidates import candidates
-from rerank_bench.cli.compare import compare
 from rerank_bench.cli.datasets import datasets_app
+from rerank_bench.cli.depth import depth
 from rerank_bench.cli.diff import diff
 from rerank_bench.cli.doctor import doctor
 from rerank_bench.cli.evaluate import evaluate
@@ -48,9 +48,9 @@ app.command()(run)
 app.command()(candidates)
 app.command()(evaluate)
 app.command()(leaderboard)
-app.command()(compare)
 app.command()(diff)
 app.command("inspect")(inspect_run)
+app.command()(depth)
 app.command()(doctor)
 app.add_typer(gate_app, name="gate")
 app.add_typer(datasets_app, name="datasets")

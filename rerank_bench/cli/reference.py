@@ -12,7 +12,7 @@ from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
 from rerank_bench.cli import cache, datasets, gate
 from rerank_bench.cli.candidates import candidates
-from rerank_bench.cli.compare import compare
+from rerank_bench.cli.depth import depth
 from rerank_bench.cli.diff import diff
 from rerank_bench.cli.doctor import doctor
 from rerank_bench.cli.evaluate import evaluate
@@ -25,9 +25,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "candidates": candidates,
     "evaluate": evaluate,
     "leaderboard": leaderboard,
-    "compare": compare,
     "diff": diff,
     "inspect": inspect_run,
+    "depth": depth,
     "gate": gate.gate,
     "gate accept": gate.accept,
     "gate calibrate": gate.calibrate,

@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 
 from rerank_bench.comparison.comparability import check_comparable
-from rerank_bench.comparison.opening import open_sources
 from rerank_bench.comparison.sources import FolderSource
-from rerank_bench.errors import ComparisonError, ConfigError, describe_unknown
+from rerank_bench.errors import ConfigError, describe_unknown
 from rerank_bench.evaluation.measures import PRIMARY_MEASURE, measure_param, parse_measures
-from rerank_bench.evaluation.significance import DEFAULT_SEED, RESAMPLES, mean
+from rerank_bench.evaluation.significance import DEFAULT_SEED, RESAMPLES, TIE, mean
 from rerank_bench.evaluation.summaries import summarise_columns
+from rerank_bench.forensics.opening import choose_datasets, left_out_notes, limit_notes, open_runs
 from rerank_bench.forensics.queries import explain_queries
 from rerank_bench.forensics.records import (
     DatasetSummary,
@@ -32,7 +32,6 @@ from rerank_bench.forensics.slices import slice_queries
 from rerank_bench.forensics.texts import NO_TEXTS, load_texts
 from rerank_bench.forensics.truncation import FIRST_STAGE, Reader, reader_of
 from rerank_bench.records import View
-from rerank_bench.reporting.run_folder import RESULT_FILE
 
 SETTINGS = (
     "name",
@@ -81,7 +80,7 @@ def explain_run(location: str | Path, options: ExplainOptions | None = None) -> 
         DataError: The run is not finished, or a file of it is missing or broken.
     """
     chosen, (source,) = options or ExplainOptions(), open_runs([location])
-    names = _choose_datasets([source], chosen.datasets)
+    names = choose_datasets([source], chosen.datasets)
     return _explain(
         kind="inspect",
         names=names,
@@ -89,7 +88,7 @@ def explain_run(location: str | Path, options: ExplainOptions | None = None) -> 
         readers_of=lambda name: (FIRST_STAGE, _reader(source, name)),
         labels=(_first_stage_label(source, names), SideLabel(short="run", long=_long_label(source))),
         options=chosen,
-        notes=_limit_notes(source),
+        notes=limit_notes(source),
     )
 
 
@@ -108,7 +107,7 @@ def explain_pair(before: str | Path, after: str | Path, options: ExplainOptions 
     """
     chosen = options or ExplainOptions()
     first, second = open_runs([before, after])
-    names = _choose_datasets([first, second], chosen.datasets)
+    names = choose_datasets([first, second], chosen.datasets)
     check_comparable([first, second], names)
     return _explain(
         kind="diff",
@@ -119,54 +118,9 @@ def explain_pair(before: str | Path, after: str | Path, options: ExplainOptions 
         readers_of=lambda name: (_reader(first, name), _reader(second, name)),
         labels=(SideLabel(short="A", long=_long_label(first)), SideLabel(short="B", long=_long_label(second))),
         options=chosen,
-        notes=_left_out_notes([first, second], names) if not chosen.datasets else [],
+        notes=left_out_notes([first, second], names) if not chosen.datasets else [],
         settings=_differing_settings(first, second),
     )
-
-
-def open_runs(locations: Sequence[str | Path]) -> list[FolderSource]:
-    """Return the run folders that the locations name, with labels that tell them apart.
-
-    Raises:
-        ConfigError: A location is a TREC run, which does not say what it reranked.
-        DataError: A run is not finished.
-    """
-    for location in locations:
-        path = Path(location)
-        if path.is_file() and path.suffix.lower() not in {".json", ".csv"}:
-            msg = (
-                f"{path}: a TREC run does not say which candidates it reranked; expected a run folder, its {RESULT_FILE}, "
-                f"or FILE.csv:MODEL. `rerank-bench run --model run:{path.name}` makes a run folder of it"
-            )
-            raise ConfigError(msg)
-    sources = open_sources([str(location) for location in locations])
-    return [source for source in sources if isinstance(source, FolderSource)]
-
-
-def _choose_datasets(sources: Sequence[FolderSource], wanted: Sequence[str]) -> tuple[str, ...]:
-    """Return the data sets that are explained: those asked for, else those that every run has."""
-    for source in sources:
-        unknown = [name for name in wanted if name not in source.datasets]
-        if unknown:
-            raise ComparisonError(f"{source.label}: " + describe_unknown("data set", unknown, source.datasets))
-    shared = [name for name in sources[0].datasets if all(name in source.datasets for source in sources)]
-    if not shared:
-        held = "; ".join(f"{source.label} has {', '.join(source.datasets)}" for source in sources)
-        msg = f"data set: the runs share none: {held}; run both on the same ones"
-        raise ComparisonError(msg)
-    return tuple(dict.fromkeys(wanted)) or tuple(shared)
-
-
-def _left_out_notes(sources: Sequence[FolderSource], names: Sequence[str]) -> list[str]:
-    return [
-        f"only {source.label} has {', '.join(left_out)}: left out"
-        for source in sources
-        if (left_out := [name for name in source.datasets if name not in names])
-    ]
-
-
-def _limit_notes(source: FolderSource) -> list[str]:
-    return [] if source.is_comparable else ["the run is over part of the queries (--limit): it compares with nothing"]
 
 
 def _reader(source: FolderSource, name: str) -> Reader:
@@ -309,8 +263,8 @@ def select_queries(
         raise ConfigError(msg)
     if worst is None and best is None and not query_ids:
         worst = DEFAULT_WORST
-    lost = [query for query in explanation.queries if query.delta < 0][: worst or 0]
-    won = [query for query in reversed(explanation.queries) if query.delta > 0][: best or 0]
+    lost = [query for query in explanation.queries if query.delta < -TIE][: worst or 0]
+    won = [query for query in reversed(explanation.queries) if query.delta > TIE][: best or 0]
     named = [query for query in explanation.queries if query.query_id in set(query_ids)]
     chosen = {(query.dataset, query.query_id): query for query in [*named, *lost, *won]}
     return replace(explanation, queries=list(chosen.values()))

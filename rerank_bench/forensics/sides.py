@@ -70,7 +70,7 @@ def case_of_run(stored: StoredResult, dataset: str, *, view: View, measure: str)
         ComparisonError: The run has no such data set.
         DataError: A file is missing, or the files do not belong together.
     """
-    pool = _read_pool(stored, dataset)
+    pool = read_pool(stored, dataset)
     inputs = BUILDERS[view](pool)
     first_stage = Side(
         run=inputs.first_stage,
@@ -95,9 +95,9 @@ def case_of_pair(before: StoredResult, after: StoredResult, dataset: str, *, vie
         ComparisonError: A run has no such data set.
         DataError: A file is missing, or the files do not belong together.
     """
-    pool = _read_pool(before, dataset)
+    pool = read_pool(before, dataset)
     side = _reranked_side(pool, BUILDERS[view](pool), measure)
-    pool_after = _read_pool(after, dataset)
+    pool_after = read_pool(after, dataset)
     return _case(pool_after, after, BUILDERS[view](pool_after), measure, before=side)
 
 
@@ -130,7 +130,7 @@ def _scores_of(run: Run) -> Scores:
     return {query_id: dict(zip(docs.doc_ids, docs.scores.tolist(), strict=True)) for query_id, docs in run.items()}
 
 
-def _read_pool(stored: StoredResult, dataset: str) -> ScoredPool:
+def read_pool(stored: StoredResult, dataset: str) -> ScoredPool:
     """Return what the model scored, put together from the folder's files."""
     query_ids = list(next(iter(stored.query_values(dataset, "end_to_end").values()), {}))
     found, reranked, missed = stored.candidates(dataset), stored.reranked(dataset), stored.missed(dataset)

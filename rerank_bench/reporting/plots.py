@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
+from rerank_bench.errors import ConfigError
 from rerank_bench.reporting.columns import PRIMARY_MEASURE
 from rerank_bench.reporting.tables import build_tables
 from rerank_bench.storage import atomic_writer, remove_file
@@ -58,13 +59,22 @@ def write_plots(
                 if figure is None:
                     remove_file(path)
                 else:
-                    _save(figure, path)
+                    save_figure(figure, path)
                     written.append(path)
     return written
 
 
-def _save(figure: Figure, path: Path) -> None:
-    suffix = path.suffix.removeprefix(".")
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG or SVG, by the name's ending; the same figure gives the same bytes.
+
+    Raises:
+        ConfigError: The name ends otherwise.
+        EnvironmentMissingError: The folder is read-only or the disk is full.
+    """
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in _METADATA:
+        msg = f"{path}: a picture is written as {' or '.join(f'.{name}' for name in _METADATA)}; choose such a name"
+        raise ConfigError(msg)
     picture = io.BytesIO()
     figure.savefig(picture, format=suffix, dpi=_DPI, metadata=_METADATA[suffix])
     with atomic_writer(path) as file:
