@@ -9,6 +9,7 @@ import typer
 import rerank_bench
 from rerank_bench.cli.cache import cache_app
 from rerank_bench.cli.candidates import candidates
+from rerank_bench.cli.compare import compare
 from rerank_bench.cli.datasets import datasets_app
 from rerank_bench.cli.depth import depth
 from rerank_bench.cli.diff import diff
@@ -48,6 +49,7 @@ app.command()(run)
 app.command()(candidates)
 app.command()(evaluate)
 app.command()(leaderboard)
+app.command()(compare)
 app.command()(diff)
 app.command("inspect")(inspect_run)
 app.command()(depth)

@@ -12,6 +12,7 @@ from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
 from rerank_bench.cli import cache, datasets, gate
 from rerank_bench.cli.candidates import candidates
+from rerank_bench.cli.compare import compare
 from rerank_bench.cli.depth import depth
 from rerank_bench.cli.diff import diff
 from rerank_bench.cli.doctor import doctor
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "candidates": candidates,
     "evaluate": evaluate,
     "leaderboard": leaderboard,
+    "compare": compare,
     "diff": diff,
     "inspect": inspect_run,
     "depth": depth,
