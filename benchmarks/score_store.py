@@ -21,7 +21,7 @@ DEPTH = 100
 BATCH_PAIRS = 16
 """What a budget of 2,000 tokens holds of MS MARCO-like pairs."""
 BATCHED_PAIRS = 100_000
-"""Stored batch by batch; the rest in one go, as a bi-encoder's are."""
+"""Stored batch by batch; the rest in one go."""
 
 
 def main() -> None:

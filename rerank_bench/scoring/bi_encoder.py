@@ -19,7 +19,7 @@ from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.acceleration import PROBE_PAIRS, accelerate
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.launching import Launched
-from rerank_bench.scoring.loading import apply_lower_case, load_model, load_tokenizer, place_encoder, resolve_max_length
+from rerank_bench.scoring.loading import apply_lower_case, load_model, load_tokenizer, lower_trunk, resolve_max_length
 from rerank_bench.scoring.packing import reduction_of
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
 from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
@@ -90,7 +90,7 @@ class BiEncoderScorer:
             )
             raise ConfigError(msg)
         has_type_ids = takes_type_ids(model) and "token_type_ids" in tokenizer(["a"])
-        runtime = ModelRuntime.place(checkpoint, config, model, place_encoder)
+        runtime = ModelRuntime.place(checkpoint, config, model, _place)
         scorer = cls(runtime, tokenizer, max_length, recipe, has_type_ids)
         probe = scorer.encode_texts(["stop a program"], ["a text that is longer than the query beside it"])
         check_padding(checkpoint.name, probe, scorer.embed_batch, is_exact=runtime.is_float32)
@@ -140,6 +140,15 @@ class BiEncoderScorer:
                 "nh,nh->n", query_vectors[chunk[:, 0]], doc_vectors[chunk[:, 1]]
             )
         return scores
+
+
+def _place(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return a model that is all trunk on its device, in ``dtype``; what it hands on is float32."""
+    import torch
+
+    if dtype != torch.float32:
+        lower_trunk(model, dtype)
+    return model.to(device)
 
 
 def _pool(recipe: Recipe, outputs: Any, mask: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ from rerank_bench.scoring.loading import (
     load_model,
     load_tokenizer,
     num_positions,
-    place_encoder,
+    place_model,
     resolve_max_length,
 )
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
@@ -47,12 +47,8 @@ class LateInteractionScorer:
     """A loaded late-interaction model."""
 
     runtime: ModelRuntime
-    projection: Sequence[Any]
-    """Modules from hidden states to token vectors, on the device, float32."""
     tokenizer: LateTokenizer
     recipe: LateRecipe
-    num_parameters: int
-    """The projection's included."""
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, config: ScorerConfig) -> LateInteractionScorer:
@@ -62,15 +58,17 @@ class LateInteractionScorer:
             ConfigError: The files ask for something that is not supported, or a length leaves no room.
             ScoringError: Weights, projection or tokenizer are incomplete.
         """
+        from rerank_bench.scoring.st_head import TokenEncoder
+
         recipe = read_recipe(checkpoint)
         tokenizer = load_tokenizer(checkpoint, config)
         if checkpoint.st_transformer.get("do_lower_case"):
             apply_lower_case(tokenizer)
-        model = load_model(checkpoint, config, "AutoModel", unused=("pooler.",))
-        projection = _load_projection(checkpoint, recipe)
+        trunk = load_model(checkpoint, config, "AutoModel", unused=("pooler.",))
+        model = TokenEncoder(trunk, _load_projection(checkpoint, recipe)).eval()
         doc_length = resolve_max_length(checkpoint, config, tokenizer, model, stated=recipe.document.length)
         query_length = _query_length(checkpoint, recipe, tokenizer, model)
-        has_type_ids = takes_type_ids(model) and "token_type_ids" in tokenizer(["a"])
+        has_type_ids = takes_type_ids(trunk) and "token_type_ids" in tokenizer(["a"])
         texts = LateTokenizer(
             checkpoint.name,
             tokenizer,
@@ -79,10 +77,7 @@ class LateInteractionScorer:
             doc_length=doc_length,
             has_type_ids=has_type_ids,
         )
-        num_projected = sum(parameter.numel() for module in projection for parameter in module.parameters())
-        runtime = ModelRuntime.place(checkpoint, config, model, place_encoder)
-        projection = [module.to(runtime.device).eval() for module in projection]
-        scorer = cls(runtime, projection, texts, recipe, runtime.num_parameters + num_projected)
+        scorer = cls(ModelRuntime.place(checkpoint, config, model, place_model), texts, recipe)
         _check_scores(scorer)
         return accelerate(scorer, None, cls.embed_batch, scorer.encode_texts(PROBE_PAIRS[0], PROBE_PAIRS[1]))
 
@@ -100,6 +95,7 @@ class LateInteractionScorer:
         """Return what a result records of the model, JSON-able."""
         recipe = self.recipe
         return self.runtime.describe() | {
+            "architecture": type(self.runtime.model.trunk).__name__,
             "max_length": self.tokenizer.doc_length,
             "query_length": self.tokenizer.query_length,
             "layout": recipe.layout,
@@ -110,7 +106,6 @@ class LateInteractionScorer:
             "doc_marker": recipe.document.marker,
             "query_expansion": None if recipe.expansion is None else recipe.expansion.length,
             "skipped_tokens": len(self.tokenizer.skipped_ids),
-            "num_parameters": self.num_parameters,
         }
 
     def peak_device_bytes(self) -> int | None:
@@ -125,19 +120,7 @@ class LateInteractionScorer:
 
     def embed_batch(self, batch: LateBatch) -> Launched:
         """Launch a batch of (B, W, H) float32 token vectors; W is the same for all batches of queries."""
-        return self.runtime.launch(batch.tokens, partial(self._vectors, batch))
-
-    def _vectors(self, batch: LateBatch, outputs: Any, mask: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        features = {"token_embeddings": outputs.last_hidden_state.float(), "attention_mask": mask}
-        for module in self.projection:
-            module(features)
-        vectors: torch.Tensor = features["token_embeddings"]  # (B, L, H)
-        position, weight = to_device([batch.position, batch.weight], vectors.device)
-        rows = torch.arange(len(vectors), device=vectors.device).unsqueeze(1)
-        chosen: torch.Tensor = vectors[rows, position] * weight.unsqueeze(-1)  # (B, W, H)
-        return chosen
+        return self.runtime.launch(batch.tokens, partial(_chosen_vectors, batch))
 
     def compare(
         self, query_vectors: NDArray[np.float32], doc_vectors: NDArray[np.float32], pairs: NDArray[np.int64]
@@ -155,6 +138,16 @@ class LateInteractionScorer:
                 sums /= queries.any(axis=2).sum(axis=1)  # what is left over is zeros
             scores[start : start + step] = sums
         return scores
+
+
+def _chosen_vectors(batch: LateBatch, outputs: Any, _mask: torch.Tensor) -> torch.Tensor:
+    """Return the (B, W, H) vectors that are compared, from (B, L, H) of all tokens."""
+    import torch
+
+    vectors: torch.Tensor = outputs.token_vectors
+    position, weight = to_device([batch.position, batch.weight], vectors.device)
+    rows = torch.arange(len(vectors), device=vectors.device).unsqueeze(1)
+    return vectors[rows, position] * weight.unsqueeze(-1)
 
 
 def _query_length(checkpoint: Checkpoint, recipe: LateRecipe, tokenizer: Any, model: Any) -> int:

@@ -210,15 +210,6 @@ def lower_trunk(trunk: Any, dtype: torch.dtype) -> None:
     trunk.register_forward_hook(_outputs_as_float32)
 
 
-def place_encoder(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """Return a model that is all trunk on its device, in ``dtype``; what it hands on is float32."""
-    import torch
-
-    if dtype != torch.float32:
-        lower_trunk(model, dtype)
-    return model.to(device)
-
-
 def _as_float32(value: Any) -> Any:
     import torch
 

@@ -33,7 +33,35 @@ _DENSE_KEYS = {
 }
 
 
-class ModularClassifier(nn.Module):
+class _Modular(nn.Module):
+    """A transformer and the modules that follow it.
+
+    Args:
+        trunk: A transformers model without a head.
+        head: Modules from features to features.
+    """
+
+    base_model_prefix = "trunk"
+
+    def __init__(self, trunk: Any, head: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.ModuleList(head)
+        self.config = trunk.config
+
+    def get_input_embeddings(self) -> Any:
+        """Return the trunk's token embeddings."""
+        return self.trunk.get_input_embeddings()
+
+    def _features(self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> Features:
+        hidden = self.trunk(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
+        features: Features = {"token_embeddings": hidden.float(), "attention_mask": attention_mask}
+        for module in self.head:
+            module(features)
+        return features
+
+
+class ModularClassifier(_Modular):
     """A transformer and the modules that turn its hidden states into logits.
 
     Args:
@@ -42,26 +70,21 @@ class ModularClassifier(nn.Module):
         num_labels: Logits per pair.
     """
 
-    base_model_prefix = "trunk"
-
     def __init__(self, trunk: Any, head: Sequence[nn.Module], num_labels: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.head = nn.ModuleList(head)
-        self.config = trunk.config
+        super().__init__(trunk, head)
         self.config.num_labels = num_labels
-
-    def get_input_embeddings(self) -> Any:
-        """Return the trunk's token embeddings."""
-        return self.trunk.get_input_embeddings()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> SimpleNamespace:
         """Return ``logits``, (B, labels) float32, from (B, L) ids and mask, padded on the right."""
-        hidden = self.trunk(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
-        features: Features = {"token_embeddings": hidden.float(), "attention_mask": attention_mask}
-        for module in self.head:
-            module(features)
-        return SimpleNamespace(logits=features["scores"])
+        return SimpleNamespace(logits=self._features(input_ids, attention_mask, **inputs)["scores"])
+
+
+class TokenEncoder(_Modular):
+    """A transformer and the modules that turn its hidden states into smaller vectors."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **inputs: Any) -> SimpleNamespace:
+        """Return ``token_vectors``, (B, L, size) float32, from (B, L) ids and mask, padded on the right."""
+        return SimpleNamespace(token_vectors=self._features(input_ids, attention_mask, **inputs)["token_embeddings"])
 
 
 class Pooling(nn.Module):
