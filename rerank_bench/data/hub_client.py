@@ -13,7 +13,7 @@ import errno
 import re
 import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +71,12 @@ def local_only() -> Iterator[None]:
         _IS_LOCAL_ONLY.reset(token)
 
 
-def fetch_snapshot(source: HubSource) -> Snapshot:
+def fetch_snapshot(source: HubSource, *, patterns: Sequence[str] | None = None) -> Snapshot:
     """Return the repository's files at the source's revision, from the cache or, if they are not there, the hub.
+
+    Args:
+        source: Repository and revision.
+        patterns: Names of the files that are wanted, with ``*``; ``None`` wants all of them.
 
     Raises:
         DataError: The repository or the revision does not exist, or a file could not be fetched whole.
@@ -84,13 +88,13 @@ def fetch_snapshot(source: HubSource) -> Snapshot:
     can_trust_cache = hasattr(errors, "IncompleteSnapshotError")
     if can_trust_cache and _COMMIT.fullmatch(source.revision):
         with contextlib.suppress(errors.LocalEntryNotFoundError):
-            return _snapshot(source, is_local_only=True)
+            return _snapshot(source, patterns, is_local_only=True)
     reason = _why_unreachable()
     if reason is None:
         with _translated_errors(source), track(f"fetch {source.repository}"):
-            return _snapshot(source, is_local_only=False)
+            return _snapshot(source, patterns, is_local_only=False)
     try:
-        snapshot = _snapshot(source, is_local_only=True)
+        snapshot = _snapshot(source, patterns, is_local_only=True)
     except errors.LocalEntryNotFoundError as error:
         raise _missing(source, reason) from error
     note(f"{reason}: {source.repository}@{source.revision} is taken from the cache, at commit {snapshot.commit[:12]}")
@@ -110,12 +114,16 @@ def fetch_verified(source: HubSource) -> Snapshot:
     return snapshot
 
 
-def _snapshot(source: HubSource, *, is_local_only: bool) -> Snapshot:
+def _snapshot(source: HubSource, patterns: Sequence[str] | None, *, is_local_only: bool) -> Snapshot:
     import huggingface_hub
 
     with quiet_libraries():
         folder = huggingface_hub.snapshot_download(
-            source.repository, repo_type="dataset", revision=source.revision, local_files_only=is_local_only
+            source.repository,
+            repo_type="dataset",
+            revision=source.revision,
+            allow_patterns=None if patterns is None else list(patterns),
+            local_files_only=is_local_only,
         )
     return Snapshot(source=source, folder=Path(folder), commit=Path(folder).name)
 

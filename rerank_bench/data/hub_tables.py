@@ -13,14 +13,14 @@ from rerank_bench.errors import DataError, ManifestError
 from rerank_bench.progress import track
 
 
-def read_table(snapshot: Snapshot, config: str, split: str, columns: Sequence[str]) -> pa.Table:
+def read_table(snapshot: Snapshot, config: str, split: str, columns: Sequence[str] | None) -> pa.Table:
     """Return columns of one config and split as an Arrow table (memory-mapped where ``datasets`` maps it).
 
     Args:
         snapshot: The repository on disk.
         config: The config's name.
         split: The split's name.
-        columns: Names of the columns wanted.
+        columns: Names of the columns wanted; ``None`` for all.
 
     Raises:
         ManifestError: There is no such config, split or column; those that exist are named.
@@ -52,6 +52,8 @@ def read_table(snapshot: Snapshot, config: str, split: str, columns: Sequence[st
     except OSError as error:
         raise_if_unwritable(where, error)
         raise
+    if columns is None:
+        return table
     missing = [column for column in columns if column not in table.column_names]
     if missing:
         near = [difflib.get_close_matches(column, table.column_names, n=1, cutoff=0.5) for column in missing]
