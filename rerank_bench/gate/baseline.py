@@ -121,6 +121,7 @@ def _version_problem(version: object) -> str:
     return f"schema_version is {version}, this version reads {BASELINE_SCHEMA_VERSION}: the file is newer; update rerank-bench"
 
 
+_KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table"}
 _TOP_FIELDS = {
     "protocol_version": int,
     "measure": str,
@@ -143,13 +144,14 @@ def _check_content(path: Path, content: Mapping[str, Any]) -> None:
         raise ParseError(path, None, f"{'; '.join(problems)}; make it anew with `rerank-bench gate accept`")
 
 
-def _wrong_fields(where: str, table: Any, expected: Mapping[str, Any]) -> list[str]:
+def _wrong_fields(where: str, table: Any, expected: Mapping[str, type]) -> list[str]:
     if not isinstance(table, dict):
         return [f"{where.rstrip('.')} is {table!r}, expected a table"]
-    return [
-        f"{where}{name} is {table.get(name)!r}, expected another type" if name in table else f"{where}{name} is missing"
+    problems = [f"{where}{name} is missing" for name in expected if name not in table]
+    return problems + [
+        f"{where}{name} is {table[name]!r}, expected {_KINDS[kind]}"
         for name, kind in expected.items()
-        if not isinstance(table.get(name), kind)
+        if name in table and not isinstance(table[name], kind)
     ]
 
 

@@ -13,12 +13,12 @@ from rerank_bench.comparison.comparability import check_comparable, choose_datas
 from rerank_bench.comparison.opening import open_folder
 from rerank_bench.comparison.paired import AlignedValues, align_runs
 from rerank_bench.comparison.sources import FolderSource, RunSource
-from rerank_bench.errors import ConfigError, DataError
+from rerank_bench.errors import ConfigError, DataError, describe_unknown
 from rerank_bench.evaluation.measures import parse_measures
 from rerank_bench.evaluation.significance import mean
 from rerank_bench.gate.baseline import BaselineSource, is_baseline_file, read_baseline, write_baseline
 from rerank_bench.gate.config import GateConfig, resolve_gates
-from rerank_bench.gate.history import append_entry, check_is_accepted, history_path
+from rerank_bench.gate.history import append_entry, check_is_accepted, history_path, read_history
 from rerank_bench.gate.quality import judge_quality
 from rerank_bench.gate.repro import Calibration, calibrate, check_reproducible, judge_repro, rankings_of
 from rerank_bench.gate.tripwires import check_tripwires
@@ -46,10 +46,10 @@ def check_gate(
         DataError: A file is missing or broken.
         ComparisonError: The two do not compare; the field is named.
     """
-    unknown = set(options) - {field.name for field in dataclasses.fields(GateConfig)}
+    known = {field.name for field in dataclasses.fields(GateConfig)}
+    unknown = sorted(set(options) - known)
     if unknown:
-        msg = f"unknown options of a gate: {', '.join(sorted(unknown))}"
-        raise ConfigError(msg)
+        raise ConfigError(describe_unknown("option of a gate", unknown, known))
     places = {"baseline": baseline, "run": run}
     gates = resolve_gates(config, **{name: str(place) for name, place in places.items() if place}, **options)
     if len(gates) > 1:
@@ -164,6 +164,7 @@ def accept_run(gate: GateConfig, *, reason: str) -> tuple[BaselineSource, dict[s
         raise ConfigError(msg)
     path = Path(gate.baseline)
     old = _replaceable(path)
+    read_history(history_path(path))  # what is broken is told before anything is written
     (measure,) = parse_measures([gate.measure])
     gate = dataclasses.replace(gate, measure=measure)
     run = open_folder(gate.run)

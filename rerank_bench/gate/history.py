@@ -75,11 +75,9 @@ def append_entry(new: BaselineSource, old: BaselineSource | None, *, reason: str
         run: The run that it was made from, as the user named it.
 
     Raises:
-        ParseError: The history that is there cannot be read.
-        EnvironmentMissingError: It cannot be written.
+        EnvironmentMissingError: The file cannot be written.
     """
     path = history_path(new.path)
-    read_history(path)  # what is broken is not added to
     entry = {
         "utc_time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "user": _user(new.path.parent),

@@ -17,10 +17,9 @@ from rerank_bench.gate.wording import (
     DatasetLine,
     dataset_lines,
     dataset_titles,
-    describe_trips,
-    figures,
     headline,
     overall_problems,
+    report_text,
 )
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -69,8 +68,7 @@ def _primary_case(suite: ET.Element, report: GateReport, problems: Sequence[str]
         _fail(case, report.verdict, [headline(report)])
     elif report.is_undecided:
         ET.SubElement(case, "skipped", message=_clean(headline(report)))
-    lines = [headline(report), *describe_trips(report), *(f"{f.label}: {f.text}" for f in figures(report))]
-    ET.SubElement(case, "system-out").text = _clean("\n".join(lines))
+    ET.SubElement(case, "system-out").text = _clean(report_text(report))
 
 
 def _dataset_case(suite: ET.Element, report: GateReport, line: DatasetLine) -> None:

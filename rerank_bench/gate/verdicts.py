@@ -138,6 +138,13 @@ class GateReport:
         return self.result.verdict if self.result is not None else "tripped"
 
     @property
+    def difference(self) -> float | None:
+        """Run minus baseline, of the mean over the data sets; ``None`` where nothing could be judged."""
+        if isinstance(self.result, QualityResult):
+            return self.result.primary.difference
+        return None if self.result is None else self.result.difference
+
+    @property
     def is_lost(self) -> bool:
         """Whether the run is worse than the gate allows."""
         return self.verdict in LOST_VERDICTS or any(trip.level == "fail" for trip in self.trips)

@@ -150,6 +150,22 @@ def describe_trips(report: GateReport) -> Sequence[str]:
     ]
 
 
+def report_text(report: GateReport) -> str:
+    """Return the whole report as plain lines, for where there are no tables."""
+    lines = [
+        headline(report),
+        *describe_trips(report),
+        *(f"{figure.label}: {figure.text}" for figure in figures(report)),
+    ]
+    titles = dataset_titles(report)[1:]
+    lines += [
+        f"{line.name}: {', '.join(f'{title} {cell}' for title, cell in zip(titles, line.cells, strict=True))}"
+        for line in dataset_lines(report)
+        if line.cells
+    ]
+    return "\n".join(lines)
+
+
 def format_p(value: float) -> str:
     """Return a p-value with as many digits as it is worth."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
