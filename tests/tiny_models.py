@@ -90,7 +90,7 @@ def write_encoder(
 
 def make_tokenizer(architecture: str) -> Any:
     """Return the tokenizer class that the architecture is published with, over a tiny vocabulary."""
-    if architecture in {"bert", "electra"}:
+    if architecture in {"bert", "electra", "distilbert"}:
         return _word_piece()
     if architecture == "roberta":
         return _byte_level_roberta()
@@ -124,6 +124,8 @@ def _config(architecture: str, tokenizer: Any, **options: Any) -> Any:
         }
     elif architecture == "electra":
         sizes |= {"embedding_size": 24}
+    elif architecture == "distilbert":
+        sizes |= {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48}
     return AutoConfig.for_model(architecture, **(sizes | options))
 
 

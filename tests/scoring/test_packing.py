@@ -22,7 +22,7 @@ from rerank_bench.scoring.prepacked import prepack_linears, restore
 Make = Callable[..., Path]
 TextPairs = list[tuple[str, str]]
 
-PACKED = [name for name in SEQUENCE_CLASSIFIERS if name != "deberta-v2"]
+PACKED = [*(name for name in SEQUENCE_CLASSIFIERS if name != "deberta-v2"), "distilbert"]
 
 
 class Notes:

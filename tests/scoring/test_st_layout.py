@@ -99,6 +99,10 @@ HEADS: dict[str, Callable[[], list[nn.Module]]] = {
 }
 
 
+PACKED_HEADS = {"ettin", "mean", "lasttoken", "residual"}
+"""Those that read one vector of a pair, which is what a batch without padding can give them."""
+
+
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("architecture", ["modernbert", "bert"])
 def test_heads_of_modules(
@@ -113,6 +117,19 @@ def test_heads_of_modules(
     assert described["family"] == "sequence-classifier"
     assert described["head"].startswith("Pooling → ")
     assert described["saved_activation"] == SIGMOID
+    assert described["batches"] == ("packed" if head in PACKED_HEADS else "padded")
+
+
+@pytest.mark.parametrize("head", sorted(PACKED_HEADS))
+def test_heads_of_modules_score_packed_as_padded(
+    head: str, trunk: Callable[[str], str], text_pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_modular(tmp_path / "model", trunk("bert"), HEADS[head]())
+    packed = load_scorer(str(folder), device="cpu", batch_tokens=300)
+    monkeypatch.setattr("rerank_bench.scoring.acceleration.why_not_packed", lambda _device: "not now")
+    padded = load_scorer(str(folder), device="cpu", batch_tokens=300)
+    assert (packed.describe()["batches"], padded.describe()["batches"]) == ("packed", "padded")
+    np.testing.assert_allclose(packed.score(text_pairs), padded.score(text_pairs), rtol=0, atol=1e-5)
 
 
 def test_a_head_with_three_labels(trunk: Callable[[str], str], text_pairs: Pairs, tmp_path: Path) -> None:
