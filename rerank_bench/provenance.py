@@ -22,6 +22,7 @@ RECORDED_DISTRIBUTIONS = (
     "onnxruntime",
     "PyStemmer",
     "pytrec-eval-terrier",
+    "scipy",
     "tokenizers",
     "torch",
     "transformers",

@@ -118,7 +118,14 @@ def mean_views(views: Sequence[Mapping[str, Any]], *, is_baseline: bool) -> dict
 def make_dataset(model: str, dataset: str, first_stage: float, *, depth: int = 100, corpus: str = "") -> dict[str, Any]:
     num_queries = 90 if dataset == "pydocs" else 49 if dataset == "NanoTouche2020" else 50
     num_pairs = num_queries * depth + int(40 * unit(dataset, "missed"))
-    seconds = None if model in BASELINES else num_pairs * (2 + 10 * unit(model, "speed")) / 1000
+    is_scored = model not in BASELINES
+    pairs = {
+        "num_pairs": num_pairs,
+        "num_distinct_pairs": num_pairs - 3,
+        "num_pairs_from_store": 0,
+        "num_tokens": 180 * num_pairs,
+        "truncated_share": unit(model, dataset, "cut") / 20,
+    }
     return {
         "source": {"kind": dataset},
         "fingerprints": {
@@ -140,19 +147,28 @@ def make_dataset(model: str, dataset: str, first_stage: float, *, depth: int = 1
         },
         "views": make_views(model, dataset, first_stage, num_queries),
         "ties": {"cutoff": 10, "share_crossing": 0.02, "share_tied": 0.01, "lowest": 0.55, "highest": 0.56},
-        "timing": {
-            "load_seconds": 1.0,
-            "tokenise_seconds": 0.5 if seconds else None,
-            "score_seconds": seconds - 0.5 if seconds else None,
-            "evaluate_seconds": 0.2,
-            "pairs_per_second": num_pairs / seconds if seconds else None,
-            "tokens": 180 * num_pairs if seconds else None,
-            "tokens_per_second": 180 * num_pairs / seconds if seconds else None,
-            "padding_share": 0.01 if seconds else None,
-            "truncated_share": unit(model, dataset, "cut") / 20 if seconds else None,
-            "peak_memory_bytes": 900_000_000,
-        },
+        "timing": {"load_seconds": 1.0, "evaluate_seconds": 0.2, **(pairs if is_scored else {})},
     }
+
+
+def make_scoring(model: str, datasets: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    """Return the cost of one job over all data sets; none for a baseline."""
+    if model in BASELINES:
+        return {"depth": depth, "model_load_seconds": None, "jobs": []}
+    num_pairs = sum(block["timing"]["num_pairs"] for block in datasets.values())
+    seconds = num_pairs * (2 + 10 * unit(model, "speed")) / 1000
+    job = {
+        "datasets": list(datasets),
+        "num_pairs": num_pairs,
+        "num_tokens": 180 * num_pairs,
+        "tokenise_seconds": 0.5,
+        "score_seconds": seconds - 0.5,
+        "pairs_per_second": num_pairs / seconds,
+        "tokens_per_second": 180 * num_pairs / seconds,
+        "padding_share": 0.01,
+        "peak_host_bytes": 900_000_000,
+    }
+    return {"depth": depth, "model_load_seconds": 2.5, "jobs": [job]}
 
 
 def make_result(
@@ -195,6 +211,7 @@ def make_result(
             "command": f"rerank-bench run --model {model}",
             "utc_time": "2026-11-21T06:00:00Z",
             "machine": "Example CPU, 2 cores, Linux",
+            "statistics": {"seed": 12, "resamples": 10_000},
         },
         "model": {
             "spec": model,
@@ -219,6 +236,7 @@ def make_result(
             "measures": ["nDCG@10", "RR@10", "AP", "R@100", "P@1", "Judged@10"],
         },
         "comparable": comparable,
+        "scoring": make_scoring(model, datasets, depth),
         "datasets": datasets,
         "suites": {suite: {"datasets": list(datasets), "views": mean_views(views, is_baseline=is_baseline)}}
         if suite

@@ -17,6 +17,11 @@ def nan_on_tides(pairs: Pairs) -> list[float]:
     return [float("nan") if "Tides" in doc else 0.0 for _, doc in pairs]
 
 
+def nan_on_moon(pairs: Pairs) -> list[float]:
+    """Return NaN for one document, which only one of two collections has."""
+    return [float("nan") if doc.startswith("Tides are made by the moon") else 0.0 for _, doc in pairs]
+
+
 def interrupt(pairs: Pairs) -> list[float]:
     """Do what Ctrl-C does."""
     raise KeyboardInterrupt(len(pairs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -47,6 +47,7 @@ def evaluate_reranker(
     qrels: Qrels,
     candidates: CandidateSet,
     scores: PoolScores,
+    missing: Collection[str] = (),
     measures: Sequence[str] = STANDARD_MEASURES,
     seed: int = DEFAULT_SEED,
     resamples: int = RESAMPLES,
@@ -62,6 +63,7 @@ def evaluate_reranker(
         qrels: The judgements.
         candidates: The first stage's documents of every query.
         scores: One score per document of ``build_pool(candidates, qrels)``, in its order, for every judged query.
+        missing: Queries that a stored run lacks: after reranking they count 0, and are reported as ``missing``.
         measures: What ``end_to_end`` is measured with; the compatibility views have nDCG@10, RR@10 and AP only.
         seed: Seeds the bootstrap and the sign flips.
         resamples: The number of each.
@@ -75,7 +77,12 @@ def evaluate_reranker(
     names = parse_measures(measures)
     evaluated, counts = select_queries(query_ids, qrels, candidates.dataset_name)
     scored = ScoredPool(
-        query_ids=evaluated, candidates=candidates, pool=build_pool(candidates, qrels), scores=scores, qrels=qrels
+        query_ids=evaluated,
+        candidates=candidates,
+        pool=build_pool(candidates, qrels),
+        scores=scores,
+        qrels=qrels,
+        missing=frozenset(missing),
     )
     check_pool_scores(scored)
     inputs = {view: BUILDERS[view](scored) for view in VIEWS}
@@ -95,6 +102,7 @@ def evaluate_reranker(
     by_column = dict(zip(columns, summaries, strict=True))
     counts["empty_candidates"] = sum(not len(candidates.by_query[query_id]) for query_id in evaluated)
     counts["no_positive_retrieved"] = _count_unreachable(scored)
+    counts["missing"] = sum(query_id in scored.missing for query_id in evaluated)
     return Evaluation(
         views={
             view: ViewEvaluation(

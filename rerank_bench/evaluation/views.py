@@ -8,7 +8,7 @@ against which judgements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,8 @@ class ScoredPool:
     """query_id -> the documents that were scored, as ``build_pool`` returns them."""
     scores: PoolScores
     qrels: Qrels
+    missing: Collection[str] = ()
+    """Queries that were not reranked, though they should have been: nothing is ranked for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +127,7 @@ def build_injected(scored: ScoredPool) -> ViewInputs:
     return ViewInputs(
         first_stage=_base_run(scored, positives),
         first_stage_qrels=positives,
-        reranked={
-            query_id: rank_docs(query_id, scored.pool[query_id], scored.scores[query_id])
-            for query_id in scored.query_ids
-        },
+        reranked={query_id: _rank(query_id, scored, None) for query_id in scored.query_ids},
         reranked_qrels=positives,
     )
 
@@ -160,10 +159,14 @@ BUILDERS: Mapping[View, Callable[[ScoredPool], ViewInputs]] = {
 
 
 def _rank_candidates(query_id: str, scored: ScoredPool) -> ScoredDocs:
-    num_candidates = len(scored.candidates.by_query[query_id])
-    return rank_docs(
-        query_id, scored.pool[query_id][:num_candidates], np.asarray(scored.scores[query_id])[:num_candidates]
-    )
+    return _rank(query_id, scored, len(scored.candidates.by_query[query_id]))
+
+
+def _rank(query_id: str, scored: ScoredPool, num_docs: int | None) -> ScoredDocs:
+    """Return the first documents of a query's pool (``None``: all) in the order of their scores."""
+    if query_id in scored.missing:
+        return EMPTY_DOCS
+    return rank_docs(query_id, scored.pool[query_id][:num_docs], np.asarray(scored.scores[query_id])[:num_docs])
 
 
 def _positives(scored: ScoredPool) -> dict[str, dict[str, int]]:

@@ -26,7 +26,7 @@ from rerank_bench.first_stage.candidates import (
 )
 from rerank_bench.pipeline.request import DEFAULT_DEPTH, Request
 from rerank_bench.progress import note
-from rerank_bench.records import CandidateSet, Dataset
+from rerank_bench.records import CandidateSet, Dataset, ScoredDocs
 from rerank_bench.trec_io import write_run
 
 
@@ -42,7 +42,7 @@ class PreparedDataset:
 
 
 def prepare_dataset(name: str, request: Request) -> PreparedDataset:
-    """Load a data set, build its candidates, and say in a note what came of it.
+    """Load a data set, build its candidates at the greatest depth, and say in a note what came of it.
 
     Raises:
         RerankBenchError: What ``load_dataset`` and ``build_candidates`` raise.
@@ -50,7 +50,7 @@ def prepare_dataset(name: str, request: Request) -> PreparedDataset:
     started = time.perf_counter()
     config = request.config
     dataset = load_dataset(name, split=config.split)
-    candidates = build_candidates(dataset, first_stage=config.first_stage, depth=config.depth)
+    candidates = build_candidates(dataset, first_stage=config.first_stage, depth=request.depths[-1])
     if config.limit is not None:
         dataset, candidates = _first_queries(dataset, candidates, config.limit)
     pool = build_pool(candidates, dataset.qrels)
@@ -72,6 +72,19 @@ def _first_queries(dataset: Dataset, candidates: CandidateSet, limit: int) -> tu
         with_fingerprints(replace(dataset, queries=queries, qrels=qrels)),
         replace(candidates, by_query=by_query, fingerprint=candidates_fingerprint(by_query)),
     )
+
+
+def cut_dataset(ready: PreparedDataset, depth: int) -> PreparedDataset:
+    """Return a prepared data set as it would be at a smaller depth: each list is the beginning of the deeper one."""
+    candidates = ready.candidates
+    if depth == candidates.depth:
+        return ready
+    by_query = {
+        query_id: ScoredDocs(docs.doc_ids[:depth], docs.scores[:depth])
+        for query_id, docs in candidates.by_query.items()
+    }
+    cut = replace(candidates, depth=depth, by_query=by_query, fingerprint=candidates_fingerprint(by_query))
+    return replace(ready, candidates=cut, pool=build_pool(cut, ready.dataset.qrels))
 
 
 def build_candidates(dataset: Dataset, *, first_stage: str = "bm25", depth: int = DEFAULT_DEPTH) -> CandidateSet:

@@ -11,6 +11,7 @@ from rerank_bench.data.suites import Selection, resolve_datasets
 from rerank_bench.errors import ConfigError
 from rerank_bench.evaluation.measures import STANDARD_MEASURES, parse_measures
 from rerank_bench.first_stage.candidates import parse_first_stage
+from rerank_bench.pipeline.depths import check_depths
 from rerank_bench.records import VIEWS, View
 from rerank_bench.reporting.run_folder import file_stem
 from rerank_bench.scoring.scorer import ScorerConfig
@@ -30,7 +31,8 @@ class RunConfig:
     suites: tuple[str, ...] = ()
     """With no data set and no suite: the suite ``default``."""
     first_stage: str = "bm25"
-    depth: int = DEFAULT_DEPTH
+    depth: int | Sequence[int] = DEFAULT_DEPTH
+    """Several depths cost one scoring pass, at the deepest; each gets results of its own."""
     extra_measures: tuple[str, ...] = ()
     """ir-measures names beside the standard set, for the ``end_to_end`` view."""
     view: View = "end_to_end"
@@ -43,13 +45,13 @@ class RunConfig:
     """Only the first N queries of each data set; the result is stamped as not comparable."""
     use_cache: bool = True
     """Whether stored scores are used and new ones stored; without, every pair is scored afresh."""
+    allow_missing_queries: bool = False
+    """Whether judged queries that a stored run (``run:FILE``) lacks count 0; they are an error otherwise."""
     scorer: Mapping[str, Any] = field(default_factory=dict)
     """Fields of ``ScorerConfig``."""
 
     def __post_init__(self) -> None:
-        if self.depth < 1:
-            msg = f"depth is {self.depth}, expected at least 1"
-            raise ConfigError(msg)
+        check_depths(self.depth)
         if self.limit is not None and self.limit < 1:
             msg = f"limit is {self.limit}, expected at least 1 query"
             raise ConfigError(msg)
@@ -67,7 +69,14 @@ class Request:
     models: Sequence[ModelSpec]
     measures: tuple[str, ...]
     scorer: ScorerConfig
+    depths: tuple[int, ...]
+    """Ascending; the last is the one that is scored."""
     out: Path
+
+    def folder_of(self, model: ModelSpec, depth: int) -> Path:
+        """Return the run folder: called after the model, and after the depth where there are several."""
+        suffix = f"@{depth}" if len(self.depths) > 1 else ""
+        return self.out / f"{file_stem(model.text)}{suffix}"
 
 
 def resolve_request(config: RunConfig) -> Request:
@@ -87,6 +96,7 @@ def resolve_request(config: RunConfig) -> Request:
         models=models,
         measures=measures,
         scorer=ScorerConfig(**config.scorer),
+        depths=check_depths(config.depth),
         out=config.out or Path("runs") / file_stem(_label(config, selection)),
     )
 

@@ -1,26 +1,24 @@
-"""One model over all data sets of a request: the content of ``result.json``, and the run folder."""
+"""One model over all data sets of a request: at every depth the content of ``result.json``, and the run folder."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rerank_bench.data.suites import Selection
 from rerank_bench.evaluation.evaluate import evaluate_reranker, evaluate_suite
+from rerank_bench.evaluation.significance import DEFAULT_SEED, RESAMPLES
 from rerank_bench.evaluation.summaries import measure_to_json, ties_to_json, view_to_json
-from rerank_bench.pipeline.candidates import PreparedDataset
+from rerank_bench.pipeline.candidates import PreparedDataset, cut_dataset
 from rerank_bench.pipeline.request import Request
-from rerank_bench.pipeline.scores import rank_ids, score_texts
+from rerank_bench.pipeline.scores import ModelScores, PoolScores, rank_ids, score_texts
 from rerank_bench.provenance import describe_invocation
 from rerank_bench.ranking import rank_docs
-from rerank_bench.records import PROTOCOL_VERSION, Evaluation
-from rerank_bench.reporting.run_folder import SCHEMA_VERSION, DatasetArtifacts, file_stem, write_run_folder
+from rerank_bench.records import EMPTY_DOCS, PROTOCOL_VERSION, Evaluation, ScoredDocs
+from rerank_bench.reporting.run_folder import SCHEMA_VERSION, DatasetArtifacts, write_run_folder
 from rerank_bench.scoring.lazy_scorer import LazyScorer
 from rerank_bench.scoring.specs import ModelSpec
 
@@ -52,60 +50,83 @@ class RunOutcome:
 
 def run_model(
     model: ModelSpec, scorer: LazyScorer | None, prepared: Sequence[PreparedDataset], request: Request
-) -> RunOutcome:
-    """Score, evaluate and write one model's run folder.
+) -> Iterator[RunOutcome]:
+    """Score once, then evaluate and write a run folder for every depth of the request.
 
     Args:
         model: The model as it was asked for.
         scorer: The same, opened; ``None`` for what ranks ids.
-        prepared: The data sets.
+        prepared: The data sets, at the greatest depth.
         request: The whole request.
+
+    Yields:
+        The outcomes, the smallest depth first.
 
     Raises:
         ScoringError: The model cannot be loaded, or its output is wrong.
         EnvironmentMissingError: A device, an extra, the network or disk space is missing.
     """
-    description: dict[str, Any] = dict.fromkeys(MODEL_FIELDS)
+    scoring_pass = None if scorer is None else score_texts(scorer, prepared)
+    for depth in request.depths:
+        at_depth = [cut_dataset(ready, depth) for ready in prepared]
+        if scoring_pass is None:
+            scored = rank_ids(model, at_depth, depth, allow_missing_queries=request.config.allow_missing_queries)
+        else:
+            scored = scoring_pass.at(at_depth)
+        yield _write_outcome(model, scored, at_depth, depth, request)
+
+
+def _write_outcome(
+    model: ModelSpec, scored: ModelScores, prepared: Sequence[PreparedDataset], depth: int, request: Request
+) -> RunOutcome:
+    """Evaluate one model's scores at one depth, and write its run folder."""
     datasets: dict[str, dict[str, Any]] = {}
     artifacts: dict[str, DatasetArtifacts] = {}
-    for ready in prepared:
-        scored = rank_ids(model, ready) if scorer is None else score_texts(scorer, ready)
-        description |= scored.description
+    for ready, pool_scores in zip(prepared, scored.datasets, strict=True):
         started = time.perf_counter()
         evaluation = evaluate_reranker(
             query_ids=list(ready.dataset.queries),
             qrels=ready.dataset.qrels,
             candidates=ready.candidates,
-            scores=scored.by_query,
+            scores=pool_scores.by_query,
+            missing=pool_scores.missing,
             measures=request.measures,
         )
         timing = {"load_seconds": ready.load_seconds, "evaluate_seconds": time.perf_counter() - started}
         name = ready.dataset.name
-        counts = {**evaluation.counts, **scored.counts}
-        datasets[name] = _dataset_block(ready, evaluation, counts, timing | dict(scored.timing))
-        artifacts[name] = _artifacts(ready, scored.by_query, evaluation)
+        counts = {**evaluation.counts, **pool_scores.counts}
+        datasets[name] = _dataset_block(ready, evaluation, counts, timing | dict(pool_scores.pairs))
+        artifacts[name] = _artifacts(ready, pool_scores, evaluation)
     result = {
         "schema_version": SCHEMA_VERSION,
         "protocol_version": PROTOCOL_VERSION,
         "comparable": request.config.limit is None,
-        "provenance": describe_invocation(),
-        "model": description,
-        "request": {
-            "depth": request.config.depth,
-            "first_stage": request.config.first_stage,
-            "view": request.config.view,
-            "limit": request.config.limit,
-            "cache": request.config.use_cache,
-            "measures": list(request.measures),
-        },
+        "provenance": describe_invocation() | {"statistics": {"seed": DEFAULT_SEED, "resamples": RESAMPLES}},
+        "model": dict.fromkeys(MODEL_FIELDS) | dict(scored.description),
+        "request": _request_block(request, depth),
+        "scoring": dict(scored.scoring),
         "datasets": datasets,
         "suites": {
             suite: _suite_block(members, artifacts) for suite, members in _suites(request.selection, prepared).items()
         },
     }
-    folder = request.out / file_stem(model.text)
-    write_run_folder(folder, result, artifacts, run_name=description["name"])
+    folder = request.folder_of(model, depth)
+    write_run_folder(folder, result, artifacts, run_name=scored.description["name"])
     return RunOutcome(result=result, folder=folder)
+
+
+def _request_block(request: Request, depth: int) -> dict[str, Any]:
+    config = request.config
+    return {
+        "depth": depth,
+        "depths": list(request.depths),
+        "first_stage": config.first_stage,
+        "view": config.view,
+        "limit": config.limit,
+        "cache": config.use_cache,
+        "allow_missing_queries": config.allow_missing_queries,
+        "measures": list(request.measures),
+    }
 
 
 def _suites(selection: Selection, prepared: Sequence[PreparedDataset]) -> dict[str, list[str]]:
@@ -155,15 +176,17 @@ def _suite_block(members: Sequence[str], artifacts: Mapping[str, DatasetArtifact
     return {"datasets": list(members), "views": views}
 
 
-def _artifacts(
-    ready: PreparedDataset, scores: Mapping[str, NDArray[np.float32]], evaluation: Evaluation
-) -> DatasetArtifacts:
-    reranked: dict[str, Any] = {}
-    missed: dict[str, Any] = {}
+def _artifacts(ready: PreparedDataset, pool_scores: PoolScores, evaluation: Evaluation) -> DatasetArtifacts:
+    reranked: dict[str, ScoredDocs] = {}
+    missed: dict[str, ScoredDocs] = {}
     for query_id, doc_ids in ready.pool.items():
+        if query_id in pool_scores.missing:
+            reranked[query_id] = missed[query_id] = EMPTY_DOCS
+            continue
         num_candidates = len(ready.candidates.by_query[query_id])
-        reranked[query_id] = rank_docs(query_id, doc_ids[:num_candidates], scores[query_id][:num_candidates])
-        missed[query_id] = rank_docs(query_id, doc_ids[num_candidates:], scores[query_id][num_candidates:])
+        scores = pool_scores.by_query[query_id]
+        reranked[query_id] = rank_docs(query_id, doc_ids[:num_candidates], scores[:num_candidates])
+        missed[query_id] = rank_docs(query_id, doc_ids[num_candidates:], scores[num_candidates:])
     return DatasetArtifacts(
         candidates=ready.candidates,
         reranked=reranked,

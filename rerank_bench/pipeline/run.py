@@ -65,10 +65,10 @@ def run_models(config: RunConfig) -> RunReport:
     prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
     outcomes = []
     for model in request.models:
-        outcome = run_model(model, scorers.pop(0), prepared, request)  # popped: one model's weights at a time
-        if leaderboard is not None:  # at once: what fails or is interrupted later takes nothing back
-            update_leaderboard(leaderboard, rows_from_result(outcome.result, run_folder=str(outcome.folder)))
-        outcomes.append(outcome)
+        for outcome in run_model(model, scorers.pop(0), prepared, request):  # popped: one model's weights at a time
+            if leaderboard is not None:  # at once: what fails or is interrupted later takes nothing back
+                update_leaderboard(leaderboard, rows_from_result(outcome.result, run_folder=str(outcome.folder)))
+            outcomes.append(outcome)
     plots = _draw(outcomes, request) if leaderboard is not None else ()
     return RunReport(
         outcomes=outcomes, folder=request.out, leaderboard=leaderboard, plots=plots, view=request.config.view
@@ -103,10 +103,12 @@ def _find_leaderboard(request: Request) -> Path | None:
 
 
 def _draw(outcomes: Sequence[RunOutcome], request: Request) -> Sequence[Path]:
+    """Draw the results of the greatest depth."""
     from rerank_bench.reporting.leaderboard import frame_from_rows
     from rerank_bench.reporting.plots import write_plots
 
-    rows = [row for outcome in outcomes for row in rows_from_result(outcome.result, run_folder=str(outcome.folder))]
+    deepest = [outcome for outcome in outcomes if outcome.result["request"]["depth"] == request.depths[-1]]
+    rows = [row for outcome in deepest for row in rows_from_result(outcome.result, run_folder=str(outcome.folder))]
     return write_plots(frame_from_rows(rows), request.out / "plots", view=request.config.view)
 
 

@@ -84,14 +84,19 @@ COLUMNS: tuple[LeaderboardColumn, ...] = (
     LeaderboardColumn("num_pairs", "integer", "(query, document) pairs scored", is_required=True),
     *_measure_columns(),
     LeaderboardColumn("ties_share", "number", "share of queries in which a tie crosses rank 10"),
-    LeaderboardColumn("truncated_share", "number", "share of the model's inputs cut to the longest length"),
-    LeaderboardColumn("score_seconds", "number", "seconds spent tokenising and scoring"),
+    LeaderboardColumn("truncated_share", "number", "share of the pairs cut to the longest length"),
+    LeaderboardColumn(
+        "score_seconds",
+        "number",
+        "seconds of tokenising and scoring the data sets of the run, which are scored together; empty for the smaller "
+        "depths of a sweep",
+    ),
     LeaderboardColumn(
         "pairs_per_second",
         "number",
-        "pairs per second of tokenising and scoring; empty if all scores were stored before",
+        "pairs per second over those seconds; empty if all scores were stored before",
     ),
-    LeaderboardColumn("tokens_per_second", "number", "tokens per second of tokenising and scoring"),
+    LeaderboardColumn("tokens_per_second", "number", "tokens per second over those seconds"),
     LeaderboardColumn("datasets", "text", "names of a suite's data sets, joined by `;`"),
     LeaderboardColumn("machine", "text", "processor, cores and system"),
     LeaderboardColumn("versions", "text", "`name=version` of the libraries, joined by `;`"),
@@ -120,7 +125,7 @@ KEY_COLUMNS = ("kind", "dataset", *COMPARABILITY_COLUMNS, "view", *MODEL_COLUMNS
 """A new row replaces the one with the same values here."""
 
 
-TIMED_COLUMNS = ("truncated_share", "score_seconds", "pairs_per_second", "tokens_per_second")
+TIMED_COLUMNS = ("score_seconds", "pairs_per_second", "tokens_per_second")
 """Known only when pairs were really scored, not taken from the score store."""
 
 

@@ -5,7 +5,7 @@ A suite of one data set gets no row, since it would repeat the data set's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rerank_bench.errors import ConfigError, DataError
@@ -95,7 +95,6 @@ def _dataset_fields(result: Mapping[str, Any], name: str) -> Row:
     def field(*path: str) -> Any:
         return _field(result, "datasets", name, *path)
 
-    timing = field().get("timing") or {}
     return {
         "kind": "dataset",
         "dataset": name,
@@ -106,17 +105,37 @@ def _dataset_fields(result: Mapping[str, Any], name: str) -> Row:
         "num_queries": field("counts", "evaluated"),
         "num_pairs": field("counts", "pairs"),
         "ties_share": field("ties", "share_crossing"),
-        "truncated_share": timing.get("truncated_share"),
-        "score_seconds": _rounded(_sum(timing.get(step) for step in ("tokenise_seconds", "score_seconds"))),
-        "pairs_per_second": _rounded(timing.get("pairs_per_second")),
-        "tokens_per_second": _rounded(timing.get("tokens_per_second")),
+        "truncated_share": (field().get("timing") or {}).get("truncated_share"),
+        **_job_fields(result, [name], field("depth")),
     }
+
+
+def _job_fields(result: Mapping[str, Any], names: Collection[str], depth: int) -> Row:
+    """Return the columns that belong to the jobs that scored these data sets, together with what else was in them.
+
+    A smaller depth of a sweep was not scored by itself, so no seconds are its own.
+    """
+    scoring = result.get("scoring") or {}
+    jobs = [job for job in scoring.get("jobs", ()) if not set(names).isdisjoint(job["datasets"])]
+    seconds = [job["tokenise_seconds"] + job["score_seconds"] for job in jobs]
+    is_own = bool(jobs) and scoring["depth"] == depth
+    return {
+        "score_seconds": _rounded(sum(seconds)) if is_own else None,
+        **{name: _rounded(_speed(jobs, seconds, name)) for name in ("pairs_per_second", "tokens_per_second")},
+    }
+
+
+def _speed(jobs: Sequence[Mapping[str, Any]], seconds: Sequence[float], name: str) -> float | None:
+    """Return a speed over all jobs that scored anything; ``None`` where none did."""
+    timed = [(job[name] * spent, spent) for job, spent in zip(jobs, seconds, strict=True) if job[name] is not None]
+    return sum(done for done, _ in timed) / sum(spent for _, spent in timed) if timed else None
 
 
 def _suite_fields(result: Mapping[str, Any], name: str, members: Sequence[str]) -> Row:
     """Return the columns that are the same in all views of one suite.
 
-    Counts and seconds are summed, shares weighted by their queries or pairs, and each fingerprint covers the members'.
+    Counts are summed, shares weighted by their queries or pairs, each fingerprint covers the members', and seconds and
+    speeds are those of the jobs that scored them.
     """
     rows = [_dataset_fields(result, member) for member in members]
     depths = {row["depth"] for row in rows}
@@ -124,33 +143,20 @@ def _suite_fields(result: Mapping[str, Any], name: str, members: Sequence[str]) 
         msg = f"result.json: the data sets of suite {name!r} have different depths ({sorted(depths)}); run them at one"
         raise DataError(msg)
     first_stages = sorted({row["first_stage"] for row in rows})
-    num_pairs = sum(row["num_pairs"] for row in rows)
-    seconds = _sum(row["score_seconds"] for row in rows)
+    depth = depths.pop()
     return {
         "kind": "suite",
         "dataset": name,
         "datasets": ";".join(members),
         **suite_fingerprints(rows),
         "first_stage": "+".join(first_stages),
-        "depth": depths.pop(),
+        "depth": depth,
         "num_queries": sum(row["num_queries"] for row in rows),
-        "num_pairs": num_pairs,
+        "num_pairs": sum(row["num_pairs"] for row in rows),
         "ties_share": _weighted_mean(rows, "ties_share", "num_queries"),
         "truncated_share": _weighted_mean(rows, "truncated_share", "num_pairs"),
-        "score_seconds": _rounded(seconds),
-        "pairs_per_second": _rounded(mean_speed(rows, "pairs_per_second")),
-        "tokens_per_second": _rounded(mean_speed(rows, "tokens_per_second")),
+        **_job_fields(result, members, depth),
     }
-
-
-def mean_speed(rows: Sequence[Row], column: str) -> float | None:
-    """Return a speed over the seconds of all rows, of those that scored anything.
-
-    ``None`` where one was not timed, or none scored: the scores of a data set may all have been stored before.
-    """
-    if any(row["score_seconds"] is None for row in rows):
-        return None
-    return _weighted_mean([row for row in rows if row[column] is not None], column, "score_seconds")
 
 
 def suite_fingerprints(rows: Sequence[Row]) -> dict[str, str]:

@@ -15,7 +15,6 @@ from rerank_bench.reporting.columns import FIRST_STAGE_SUFFIX, MEASURE_COLUMNS, 
 from rerank_bench.reporting.comparability import ComparableRows, ModelKey, model_key, split_comparable
 from rerank_bench.reporting.labels import label_models, shorten_datasets
 from rerank_bench.reporting.leaderboard import rows_from_frame
-from rerank_bench.reporting.rows import mean_speed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -265,5 +264,11 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def pairs_per_second(rows: Sequence[Row]) -> float | None:
-    """Return the pairs that were scored over their seconds, ``None`` where one row was not timed, or none was scored."""
-    return mean_speed(rows, "pairs_per_second")
+    """Return all pairs over the time that they take at their rows' speeds.
+
+    ``None`` where one row was never timed, or none has a speed: the scores may all have been stored before.
+    """
+    if any(row["pairs_per_second"] is None and row["score_seconds"] is None for row in rows):
+        return None
+    timed = [(row["num_pairs"], row["num_pairs"] / row["pairs_per_second"]) for row in rows if row["pairs_per_second"]]
+    return sum(pairs for pairs, _ in timed) / sum(seconds for _, seconds in timed) if timed else None

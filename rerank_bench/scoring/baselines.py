@@ -38,9 +38,13 @@ class BaselineScores:
     description: Mapping[str, Any]
     """What a result records, JSON-able: name, family, fingerprint, and what decides the scores."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """What of a stored run and of the pool did not meet; a result records it beside the data set's counts."""
-    """Of a stored run: ``unscored_docs`` (of the pool, absent from the run: they rank after all that it holds),
-    ``queries_with_unscored_docs``, ``docs_outside_pool`` (of the run, not to be ranked)."""
+    """What of a stored run and of the pool did not meet; a result records it beside the data set's counts.
+
+    ``unscored_docs`` (of the pool, absent from the run: they rank after all that it holds),
+    ``queries_with_unscored_docs``, ``docs_outside_pool`` (of the run, not to be ranked).
+    """
+    missing: Collection[str] = frozenset()
+    """Judged queries that a stored run lacks, and was allowed to."""
 
 
 def rank_baseline(
@@ -49,6 +53,7 @@ def rank_baseline(
     *,
     qrels: Qrels,
     seed: int = DEFAULT_SEED,
+    allow_missing_queries: bool = False,
 ) -> BaselineScores:
     """Return the scores of ``first-stage``, ``random``, ``oracle`` or ``run:FILE`` over a pool.
 
@@ -57,13 +62,15 @@ def rank_baseline(
         pool: The documents to rank.
         qrels: Judgements; ``oracle`` ranks by them, and a stored run must hold the queries that are judged.
         seed: Of ``random``.
+        allow_missing_queries: Whether a stored run may lack judged queries; ``missing`` names them.
 
     Raises:
         ConfigError: Another kind of spec.
         DataError: A stored run lacks queries, or has documents that contradict it.
     """
     if spec.kind == "run":
-        return rank_stored_run(Path(spec.value), pool, required={query_id for query_id in pool if qrels.get(query_id)})
+        required = {query_id for query_id in pool if qrels.get(query_id)}
+        return rank_stored_run(Path(spec.value), pool, required=required, allow_missing_queries=allow_missing_queries)
     if spec.value == "first-stage":
         scores = {query_id: scores_from_ranks(len(doc_ids)) for query_id, doc_ids in pool.items()}
         return BaselineScores(by_query=scores, description=_describe("first-stage"))
@@ -105,7 +112,9 @@ def oracle_scores(doc_ids: Sequence[str], grades: Mapping[str, int]) -> NDArray[
     return scores
 
 
-def rank_stored_run(path: Path, pool: Pool, *, required: Collection[str]) -> BaselineScores:
+def rank_stored_run(
+    path: Path, pool: Pool, *, required: Collection[str], allow_missing_queries: bool = False
+) -> BaselineScores:
     """Return a stored run's scores over a pool.
 
     Documents of the pool that the run does not hold follow all those that it does, in first-stage order; they are
@@ -116,6 +125,7 @@ def rank_stored_run(path: Path, pool: Pool, *, required: Collection[str]) -> Bas
         path: A TREC run.
         pool: The documents to rank.
         required: The queries that the run must hold; another one keeps the first stage's order where it is missing.
+        allow_missing_queries: Whether it may lack some of them all the same, though not all.
 
     Raises:
         DataError: The file is absent, or lacks required queries.
@@ -124,14 +134,14 @@ def rank_stored_run(path: Path, pool: Pool, *, required: Collection[str]) -> Bas
     run = read_run(path)
     missing = [query_id for query_id in pool if query_id in required and query_id not in run]
     if missing:
-        hint = (
-            "was it made for another data set?"
-            if len(missing) == len(required)
-            else "complete it, or evaluate it alone with `rerank-bench evaluate --allow-missing-queries`"
-        )
         shown = ", ".join(repr(query_id) for query_id in missing[:3])
-        msg = f"run {path} has no results for {len(missing)} of {len(required)} judged queries (first: {shown}); {hint}"
-        raise DataError(msg)
+        what = f"{len(missing)} of {len(required)} judged queries (first: {shown})"
+        is_other = len(missing) == len(required)
+        if is_other or not allow_missing_queries:
+            hint = "was it made for another data set?" if is_other else "complete it, or pass --allow-missing-queries"
+            msg = f"run {path} has no results for {what}; {hint}"
+            raise DataError(msg)
+        progress.note(f"run {path.name} has no results for {what}; they count 0")
     scores: dict[str, NDArray[np.float32]] = {}
     counts = {"unscored_docs": 0, "queries_with_unscored_docs": 0, "docs_outside_pool": 0}
     counts["queries_outside_pool"] = sum(query_id not in pool for query_id in run)
@@ -149,7 +159,7 @@ def rank_stored_run(path: Path, pool: Pool, *, required: Collection[str]) -> Bas
             f"{counts['queries_with_unscored_docs']} queries, are not in the run; they rank last, in first-stage order"
         )
     description = {"spec": f"run:{path.name}", "name": path.name, "family": "run", "fingerprint": file_sha256(path)}
-    return BaselineScores(by_query=scores, description=description, counts=counts)
+    return BaselineScores(by_query=scores, description=description, counts=counts, missing=frozenset(missing))
 
 
 def _stored_scores(stored: ScoredDocs, doc_ids: Sequence[str]) -> tuple[NDArray[np.float32], int]:

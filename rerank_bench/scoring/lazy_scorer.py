@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -46,6 +47,8 @@ class LazyScorer:
         self._memo = None if request is None else request.read()
         self._loaded: LoadedScorer | None = None
         self._has_store = request is not None
+        self.load_seconds: float | None = None
+        """What loading the model took; ``None`` while it was not loaded."""
 
     @property
     def is_loaded(self) -> bool:
@@ -60,13 +63,19 @@ class LazyScorer:
             RerankBenchError: What ``load_scorer`` raises.
         """
         if self._loaded is None:
-            request = self._request
+            request, started = self._request, time.perf_counter()
             self._loaded = (
                 load_scorer(self._spec, config=self._config)
                 if request is None
                 else load_checkpoint(request.checkpoint, self._spec, self._config)
             )
+            self.load_seconds = time.perf_counter() - started
         return self._loaded
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether the tokens of a pair are known; what a function or a server makes of a text is not."""
+        return self._spec.kind in STORED_KINDS
 
     @property
     def fingerprint(self) -> str:
@@ -112,13 +121,14 @@ class LazyScorer:
                         docs,
                         pairs,
                         batch_tokens=self._config.batch_tokens,
+                        known_batch_tokens=None if self._memo is None else self._memo.batch_tokens,
                         pair_name=pair_name,
                         description=description,
                     )
                     self._has_store = store.is_open  # one that failed, and said so, is not tried again
             except _OtherScorerError:  # it is loaded now, so its own fingerprint counts from here on
                 continue
-            self._remember(self._request)
+            self._remember(self._request, outcome)
             return outcome
 
     def _load_as(self, fingerprint: str) -> Scorer | TextEncoder:
@@ -126,11 +136,16 @@ class LazyScorer:
             raise _OtherScorerError
         return cast("Scorer | TextEncoder", self.loaded.scorer)
 
-    def _remember(self, request: ModelRequest) -> None:
+    def _remember(self, request: ModelRequest, outcome: EngineResult) -> None:
         """Leave a memo of the model if it was loaded and the memo does not say the same already."""
         if self._loaded is None:
             return
-        memo = ModelMemo(fingerprint=self._loaded.fingerprint, description=self._loaded.scorer.describe())
+        known = None if self._memo is None else self._memo.batch_tokens
+        memo = ModelMemo(
+            fingerprint=self._loaded.fingerprint,
+            description=self._loaded.scorer.describe(),
+            batch_tokens=outcome.stats.batch_tokens if outcome.stats.is_calibrated else known,
+        )
         if memo != self._memo:
             request.write(memo)
             self._memo = memo

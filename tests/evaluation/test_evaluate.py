@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +20,16 @@ from rerank_bench.evaluation.views import COMPATIBILITY_MEASURES, PoolScores, bu
 from rerank_bench.records import VIEWS, CandidateSet, Evaluation, Qrels, ScoredDocs
 
 
-def evaluate(candidates: CandidateSet, qrels: Qrels, scores: PoolScores, *, resamples: int = 50) -> Evaluation:
+def evaluate(
+    candidates: CandidateSet, qrels: Qrels, scores: PoolScores, *, resamples: int = 50, missing: Collection[str] = ()
+) -> Evaluation:
     return evaluate_reranker(
-        query_ids=list(candidates.by_query), qrels=qrels, candidates=candidates, scores=scores, resamples=resamples
+        query_ids=list(candidates.by_query),
+        qrels=qrels,
+        candidates=candidates,
+        scores=scores,
+        resamples=resamples,
+        missing=missing,
     )
 
 
@@ -186,12 +194,27 @@ def test_queries_by_fate() -> None:
         "all_zero": 1,
         "empty_candidates": 1,
         "no_positive_retrieved": 2,
+        "missing": 0,
     }
     rr = {view: dict(evaluation.views[view].per_query["RR@10"]) for view in VIEWS}
     assert rr["end_to_end"] == {"found": (0.5, 1.0), "missed": (0.0, 0.0), "no candidates": (0.0, 0.0)}
     assert rr["injected"] == {"found": (0.5, 1.0), "missed": (0.0, 1.0), "no candidates": (0.0, 1.0)}
     assert rr["retrieved"] == rr["end_to_end"]
     assert evaluation.views["end_to_end"].measures["RR@10"].reranked == pytest.approx(1 / 3)
+
+
+def test_a_query_that_was_not_reranked_counts_0_after_reranking_in_every_view() -> None:
+    rng = np.random.default_rng(5)
+    candidates, qrels = random_collection(rng, num_queries=8, num_docs=40, depth=25)
+    scores = distinct_scores(candidates, qrels, rng, skill=1.0)
+    whole = evaluate(candidates, qrels, scores)
+    absent = next(q for q, (_, after) in whole.views["end_to_end"].per_query["P@1"].items() if after > 0)
+    part = evaluate(candidates, qrels, scores, missing={absent, "not judged"})
+    assert part.counts == {**whole.counts, "missing": 1}
+    for view in VIEWS:
+        for name, pairs in whole.views[view].per_query.items():
+            expected = {q: (before, 0.0 if q == absent else after) for q, (before, after) in pairs.items()}
+            assert part.views[view].per_query[name] == expected, (view, name)
 
 
 def test_scores_of_queries_that_are_not_evaluated_are_not_needed() -> None:

@@ -45,7 +45,13 @@ def run(invoke: Invoke, model: Path, *options: object) -> dict[str, Any]:
 
 
 def timing_of(result: dict[str, Any]) -> dict[str, Any]:
-    return dict(result["datasets"]["tiny"]["timing"])
+    """What is said of the data set, and of the job that scored it."""
+    (job,) = result["scoring"]["jobs"]
+    timing = result["datasets"]["tiny"]["timing"]
+    assert {name: job[name] for name in timing.keys() & job.keys() - {"num_tokens"}} == {
+        name: timing[name] for name in timing.keys() & job.keys() - {"num_tokens"}
+    }
+    return {**job, **timing}
 
 
 def test_smaller_depths_and_new_measures_cost_no_scoring(invoke: Invoke, model: Path) -> None:

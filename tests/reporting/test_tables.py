@@ -227,12 +227,15 @@ def test_the_header_line_states_the_conditions() -> None:
 
 def test_a_rate_covers_all_rows_or_none() -> None:
     entry: Entry = build(make_rows(["demo"], {"pydocs": 0.45, "scifact": 0.69})).models[0]
-    pairs, seconds = (sum(row[name] for row in entry.rows) for name in ("num_pairs", "score_seconds"))
-    assert pairs_per_second(entry.rows) == pytest.approx(pairs / seconds, rel=1e-4)  # rows hold three decimals
+    speed = entry.rows[0]["pairs_per_second"]  # of the one job that scored both
+    assert pairs_per_second(entry.rows) == pytest.approx(speed)
     stored = entry.rows[0] | {"score_seconds": 0.0, "pairs_per_second": None}
-    assert pairs_per_second([*entry.rows, stored]) == pytest.approx(pairs / seconds, rel=1e-4)
+    assert pairs_per_second([*entry.rows, stored]) == pytest.approx(speed)
     assert pairs_per_second([stored]) is None
-    assert pairs_per_second([*entry.rows, entry.rows[0] | {"score_seconds": None}]) is None
+    fast, slow = ({"num_pairs": 1000, "score_seconds": 9.0, "pairs_per_second": speed} for speed in (500.0, 100.0))
+    assert pairs_per_second([fast, slow]) == pytest.approx(2000 / (2 + 10))
+    assert pairs_per_second([fast, fast | {"score_seconds": None}]) == pytest.approx(500)  # a depth of a sweep
+    assert pairs_per_second([*entry.rows, stored | {"score_seconds": None}]) is None
     assert pairs_per_second([]) is None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from watcher import Watcher
 
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError, DataError
@@ -107,7 +108,7 @@ def test_documents_that_the_run_lacks_rank_last_in_first_stage_order(scale: floa
 def test_a_judged_query_that_is_missing_is_an_error_and_an_unjudged_one_keeps_its_order(tmp_path: Path) -> None:
     path = write_run(tmp_path / "part.trec", [("q1", "a", 1), ("q9", "a", 1)])
     with pytest.raises(
-        DataError, match=r"no results for 1 of 2 judged queries \(first: 'q2'\); complete it, or evaluate"
+        DataError, match=r"no results for 1 of 2 judged queries \(first: 'q2'\); complete it, or pass --allow-m"
     ):
         rank_stored_run(path, POOL, required=["q1", "q2"])
     spec = parse_model_spec(f"run:{path}")
@@ -116,10 +117,20 @@ def test_a_judged_query_that_is_missing_is_an_error_and_an_unjudged_one_keeps_it
     assert result.counts["queries_outside_pool"] == 1
 
 
-def test_a_run_of_another_data_set_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("allow_missing_queries", [False, True])
+def test_a_run_of_another_data_set_is_an_error(tmp_path: Path, *, allow_missing_queries: bool) -> None:
     path = write_run(tmp_path / "other.trec", [("17", "a", 1)])
     with pytest.raises(DataError, match=r"3 of 3 judged queries .*was it made for another data set"):
-        rank_stored_run(path, POOL, required=list(POOL))
+        rank_stored_run(path, POOL, required=list(POOL), allow_missing_queries=allow_missing_queries)
+
+
+def test_judged_queries_may_be_missing_where_that_is_allowed(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "part.trec", [("q1", "a", 1)])
+    watcher = Watcher()
+    with progress.use_reporter(watcher):
+        result = rank_stored_run(path, POOL, required=["q1", "q2"], allow_missing_queries=True)
+    assert result.missing == {"q2"}
+    assert "run part.trec has no results for 1 of 2 judged queries (first: 'q2'); they count 0" in watcher.notes
 
 
 def test_the_oracle_ranks_the_unjudged_behind_the_judged() -> None:
