@@ -12,19 +12,21 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rerank_bench.data.datasets import load_dataset
+    from rerank_bench.gate.gating import check_gate
     from rerank_bench.pipeline.candidates import build_candidates
     from rerank_bench.pipeline.run import evaluate_run, run
     from rerank_bench.scoring.loaded_scorer import load_scorer
 
 _PUBLIC = {
     "build_candidates": "rerank_bench.pipeline.candidates",
+    "check_gate": "rerank_bench.gate.gating",
     "evaluate_run": "rerank_bench.pipeline.run",
     "load_dataset": "rerank_bench.data.datasets",
     "load_scorer": "rerank_bench.scoring.loaded_scorer",
     "run": "rerank_bench.pipeline.run",
 }
 
-__all__ = ["__version__", "build_candidates", "evaluate_run", "load_dataset", "load_scorer", "run"]
+__all__ = ["__version__", "build_candidates", "check_gate", "evaluate_run", "load_dataset", "load_scorer", "run"]
 
 
 def __getattr__(name: str) -> Any:

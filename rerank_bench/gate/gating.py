@@ -194,7 +194,7 @@ def _replaceable(path: Path) -> BaselineSource | None:
         return None
 
 
-def calibrate_runs(runs: Sequence[str], *, measure: str = "nDCG@10") -> Calibration:
+def calibrate_runs(runs: Sequence[str | Path], *, measure: str = "nDCG@10") -> Calibration:
     """Return the tolerance that repeated runs of the same weights suggest for ``repro``.
 
     Raises:

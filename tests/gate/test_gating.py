@@ -16,7 +16,7 @@ from gated_runs import SIZES, bury_relevant, write_run
 from rerank_bench.errors import ComparisonError, ConfigError, DataError, RerankBenchError
 from rerank_bench.gate.config import GateConfig
 from rerank_bench.gate.gating import accept_run, calibrate_runs, check_gate
-from rerank_bench.gate.verdicts import DatasetDifference, QualityResult, ReproResult
+from rerank_bench.gate.verdicts import QualityResult, ReproResult
 from rerank_bench.reporting.leaderboard import update_leaderboard
 from rerank_bench.reporting.rows import rows_from_result
 from rerank_bench.reporting.stored_result import read_stored_result
@@ -62,12 +62,9 @@ def test_values_are_those_of_the_runs(make_run: MakeRun) -> None:
             ]
             for folder in (first, second)
         )
-        assert isinstance(found[name], DatasetDifference)
-        assert (found[name].num_queries, found[name].baseline, found[name].run) == (
-            size,
-            pytest.approx(before),
-            pytest.approx(after),
-        )
+        assert found[name].num_queries == size
+        assert found[name].baseline == pytest.approx(before)
+        assert found[name].run == pytest.approx(after)
 
 
 @pytest.mark.parametrize("option", [{"measure": "P@1"}, {"measure": "nDCG@5"}, {"view": "injected", "measure": "AP"}])

@@ -7,12 +7,14 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from rerank_bench.gate.quality import PairedValues, Thresholds, judge_quality
+from rerank_bench.evaluation.significance import Floats
+from rerank_bench.gate.quality import Thresholds, judge_quality
 
+Values = dict[str, tuple[Floats, Floats]]
 THRESHOLDS = Thresholds(min_drop=0.005, alpha=0.05, margin=0.02)
 
 
-def paired(shift: float, *, sizes: tuple[int, ...] = (60, 40), sd: float = 0.05, seed: int = 0) -> PairedValues:
+def paired(shift: float, *, sizes: tuple[int, ...] = (60, 40), sd: float = 0.05, seed: int = 0) -> Values:
     """Differences with exactly the mean ``shift`` and the standard deviation ``sd`` in every data set."""
     rng = np.random.default_rng(seed)
     values = {}
@@ -129,7 +131,7 @@ def test_p_values_of_data_sets_are_holms() -> None:
     assert [dataset.name for dataset in result.datasets] == ["set0", "set1", "set2"]
 
 
-def with_collapse(drop: float, num_others: int = 12) -> PairedValues:
+def with_collapse(drop: float, num_others: int = 12) -> Values:
     values = {f"set{i:02}": paired(0.012, sizes=(50,), sd=0.1, seed=i)["set0"] for i in range(num_others)}
     return values | {"fallen": paired(-drop, sizes=(50,), sd=0.1, seed=99)["set0"]}
 

@@ -60,8 +60,9 @@ def test_what_was_scored_in_one_run_only_is_named() -> None:
         (run_of({"q1": np.arange(4.0), "q2": np.arange(3.0)}), r"documents of set, query 'q2': the run lacks 1"),
         (run_of({"q1": np.arange(4.0), "q2": np.arange(5.0)}), r"query 'q2': the baseline lacks 1 \(first: 'd4'\)"),
     ):
+        rankings = {"set": (full, other)}
         with pytest.raises(ComparisonError, match=problem):
-            judge_repro({"set": (0.5, 0.5)}, lambda _, o=other: (full, o), tolerance=1.0, max_score_difference=None)
+            judge_repro({"set": (0.5, 0.5)}, rankings.__getitem__, tolerance=1.0, max_score_difference=None)
 
 
 def test_lists_of_one_document_have_no_correlation() -> None:
