@@ -120,9 +120,7 @@ def _try_packed(
     return packed, ""
 
 
-def _in_float32(
-    scorer: S, compute: Callable[[S, Any], NDArray[np.float32]], batch: Any
-) -> NDArray[np.float32]:
+def _in_float32(scorer: S, compute: Callable[[S, Any], NDArray[np.float32]], batch: Any) -> NDArray[np.float32]:
     """Return what the scorer gives with its rounded weights in float32: the reference in any precision."""
     import torch
 

@@ -7,7 +7,7 @@ the rest goes on.  Where a score store keeps a journal, every batch is stored as
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from time import perf_counter
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError, ScoringError
 from rerank_bench.scoring.batching import BatchTooLargeError, iter_batches, order_by_length
+from rerank_bench.scoring.budget_search import BudgetSearch
 from rerank_bench.scoring.execution import BatchExecutor
 from rerank_bench.scoring.launching import LaunchQueue, LaunchResult
 from rerank_bench.scoring.run_clock import RunClock
@@ -65,6 +66,8 @@ class BatchRunner:
     """Whether the model runs batches without padding."""
     clock: RunClock = field(default_factory=RunClock)
     """What the time of the run is added to."""
+    search: BudgetSearch | None = None
+    """Tries budgets on the first batches of a new job; they come back in their order."""
     counts: dict[str, Any] = field(init=False)
     """Of the whole job: items, tokens, batches, padding, the budget at the end."""
     lengths: NDArray[np.int32] = field(init=False)
@@ -128,12 +131,24 @@ class BatchRunner:
                 number, values = executor.collect()
                 indices = in_flight.pop(number)
                 if isinstance(values, BatchTooLargeError):
+                    self.search = None  # what memory allows counts for more than what is fastest
                     self._halve(indices, values)
                     waiting = deque(self._cut_again([indices, *waiting], list(in_flight.values())))
                     continue
                 check_shape(values, len(indices))
                 take(indices, values)
                 advance(len(indices))
+                if self._has_found(indices) and waiting:
+                    waiting = deque(self._cut_again(list(waiting), list(in_flight.values())))
+
+    def _has_found(self, indices: NDArray[np.int64]) -> bool:
+        """Tell the search of a batch that came back; return whether it has found the budget of all that follow."""
+        if self.search is None or not self.search.add(int(self.lengths[indices].sum(dtype=np.int64))):
+            return False
+        assert self.search.best is not None  # noqa: S101 - for the type checker: the search is over
+        self.batch_tokens, self.search = self.search.best, None
+        self.counts["is_calibrated"] = True
+        return True
 
     def _assemble(self, indices: NDArray[np.int64]) -> Any:
         started = perf_counter()
@@ -145,7 +160,13 @@ class BatchRunner:
         """Return the batches that an interrupted run left, or new ones."""
         left = None if self.journal is None else self.journal.left_batches()
         if left is None or self.journal is None or self.journal.counts is None:
-            return self._cut(order_by_length(self.lengths), num_batches=0, num_padded_tokens=0)
+            return self._cut(
+                order_by_length(self.lengths),
+                num_batches=0,
+                num_padded_tokens=0,
+                trials=() if self.search is None else self.search.trials,
+            )
+        self.search = None
         self.counts = self.journal.counts
         self.batch_tokens = self.counts["batch_tokens"]
         return left
@@ -160,10 +181,23 @@ class BatchRunner:
         )
 
     def _cut(
-        self, order: NDArray[np.int64], *, num_batches: int, num_padded_tokens: int, in_flight: Batches = ()
+        self,
+        order: NDArray[np.int64],
+        *,
+        num_batches: int,
+        num_padded_tokens: int,
+        in_flight: Batches = (),
+        trials: Sequence[int] = (),
     ) -> Batches:
-        """Return batches of the items in ``order``; what the job counts elsewhere is given."""
-        batches = list(iter_batches(order, self.lengths, self.batch_tokens))
+        """Return batches of the items in ``order``; what the job counts elsewhere is given.
+
+        The first ones are cut under the budgets of ``trials``, one each, the others under the budget of now.
+        """
+        batches: list[NDArray[np.int64]] = []
+        for budget in trials:
+            batches.append(next(iter_batches(order, self.lengths, budget)))
+            order = order[len(batches[-1]) :]
+        batches += iter_batches(order, self.lengths, self.batch_tokens)
         self.counts |= {
             "num_batches": num_batches + len(batches),
             "num_padded_tokens": num_padded_tokens + sum(self._padded_tokens(batch) for batch in batches),

@@ -14,6 +14,10 @@ from rerank_bench.scoring.run_clock import RunClock
 class DeviceRuntime(Protocol):
     """A model on its device, as far as it is known here."""
 
+    @property
+    def trial_batch_tokens(self) -> tuple[int, ...]:
+        """Budgets that are worth a trial."""
+
     def flops(self, lengths: NDArray[np.int32]) -> float | None:
         """Return the operations that items of (N,) tokens cost; ``None`` where they are not known."""
 

@@ -20,10 +20,12 @@ CPU_BATCH_TOKENS = 2_000
 1,000, 2,000, 4,000, 8,000 and 16,000 tokens: 69, 71, 71, 58, 64.
 """
 CPU_HALF_BATCH_TOKENS = 4_000
-"""Fastest on two cores; on one, bfloat16, padded, as above: 104, 103, 98, 89, 71."""
+"""Likewise in bfloat16, at 500, 1,000, 2,000, 3,000, 4,000 and 8,000 tokens: 109, 117, 123, 126, 126, 122."""
 MPS_BATCH_TOKENS = 8_000
 CUDA_BATCH_TOKENS = 65_536
 """Enough to keep a large GPU busy with a small model; halved on the way when memory does not suffice."""
+CUDA_TOKENS_PER_GIB = 4_096
+"""The budget of a device with little memory: 16 GiB and more have the whole one."""
 
 
 def is_device_name(text: str) -> bool:
@@ -109,10 +111,19 @@ def default_batch_tokens(device: torch.device, dtype: torch.dtype) -> int:
     import torch
 
     if device.type == "cuda":
-        return CUDA_BATCH_TOKENS
+        gibibytes = torch.cuda.get_device_properties(device).total_memory / 2**30
+        return min(CUDA_BATCH_TOKENS, max(1, round(gibibytes)) * CUDA_TOKENS_PER_GIB)
     if device.type == "mps":
         return MPS_BATCH_TOKENS
     return CPU_BATCH_TOKENS if dtype == torch.float32 else CPU_HALF_BATCH_TOKENS
+
+
+def trial_batch_tokens(device: torch.device, dtype: torch.dtype) -> tuple[int, ...]:
+    """Return the budgets that are worth a trial on a device (``budget_search.py``); none where they hardly differ."""
+    if device.type != "cuda":
+        return ()
+    default = default_batch_tokens(device, dtype)
+    return (default // 2, default, 2 * default, 4 * default)
 
 
 def peak_device_bytes(device: torch.device) -> int | None:

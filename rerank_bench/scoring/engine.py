@@ -19,7 +19,8 @@ from rerank_bench.errors import InvalidScoreError
 from rerank_bench.provenance import peak_memory_bytes
 from rerank_bench.scoring.batch_runner import BatchRunner, Journal, check_shape
 from rerank_bench.scoring.batching import check_batch_tokens
-from rerank_bench.scoring.device_use import DeviceUse, measure_use
+from rerank_bench.scoring.budget_search import BudgetSearch
+from rerank_bench.scoring.device_use import DeviceUse, OnDevice, measure_use
 from rerank_bench.scoring.pair_facts import PairFacts
 from rerank_bench.scoring.pair_work import PairWork, distinct_work
 from rerank_bench.scoring.run_clock import RunClock
@@ -53,6 +54,8 @@ class EngineStats:
     num_batches: int
     batch_tokens: int | None
     """The budget at the end; lower than at the start if memory ran out.  ``None`` where nothing was batched."""
+    is_calibrated: bool = False
+    """Whether that budget was found by trying some on the first batches of this job."""
     tokenise_seconds: float
     """Of this run, like all times and speeds."""
     score_seconds: float
@@ -119,7 +122,7 @@ def score_indexed(
     return _result(work, scores, task.tokens, task.counts, task)
 
 
-def score_stored(
+def score_stored(  # noqa: PLR0913 - what is asked for, and what is known already
     load: Callable[[], Scorer | TextEncoder],
     store: ScoreStore,
     queries: Sequence[str],
@@ -127,6 +130,7 @@ def score_stored(
     pairs: NDArray[np.int64],
     *,
     batch_tokens: int | None = None,
+    known_batch_tokens: int | None = None,
     pair_name: PairNamer | None = None,
     description: str = "score",
 ) -> EngineResult:
@@ -139,6 +143,8 @@ def score_stored(
         docs: Document texts.
         pairs: (N, 2) int64.
         batch_tokens: Padded tokens per batch; an interrupted run's batches are replayed where it asked for the same.
+        known_batch_tokens: What an earlier job found to be fastest; with ``None`` a large job may try
+            (``budget_search.py``).  Only looked at where ``batch_tokens`` is ``None``.
         pair_name: Names a pair in an error.
         description: What the progress bar says.
 
@@ -154,7 +160,7 @@ def score_stored(
         return _result(work, stored.scores, stored.tokens, stored.counts, None)
     name = pair_name or _texts_namer(queries, docs, pairs)
     task = _Task(load(), work, stored.rows, batch_tokens, name, description)
-    task.run(stored)
+    task.run(stored, known_batch_tokens)
     return _result(work, stored.scores, stored.tokens, task.counts, task)
 
 
@@ -177,7 +183,7 @@ class _Task:
     score_seconds: float = 0.0
     use: DeviceUse = field(default_factory=DeviceUse)
 
-    def run(self, stored: StoredPairs | None) -> NDArray[np.float32]:
+    def run(self, stored: StoredPairs | None, known_batch_tokens: int | None = None) -> NDArray[np.float32]:
         """Return the (R,) float32 scores of the rows; ``stored`` gets every batch as it comes."""
         queries, docs, pairs = self.work.restricted(self.rows)
         scorer = self.scorer
@@ -194,7 +200,7 @@ class _Task:
         self.tokens = _pair_tokens(items, pairs, num_queries=len(queries) if isinstance(scorer, TextEncoder) else None)
         if stored is not None:
             stored.tokens[self.rows] = self.tokens
-        budget = scorer.default_batch_tokens if self.batch_tokens is None else self.batch_tokens
+        budget = self.batch_tokens or known_batch_tokens or scorer.default_batch_tokens
         check_batch_tokens(budget)
         is_packed = scorer.describe().get("batches") == "packed"
         clock = RunClock()
@@ -213,6 +219,8 @@ class _Task:
         else:
             journal = None if stored is None else Journal(stored)
             runner = BatchRunner(items, budget, self.description, "pairs", journal, is_packed=is_packed, clock=clock)
+            if stored is not None and self.batch_tokens is None and known_batch_tokens is None:
+                runner.search = _search(scorer, budget, items)
             values, counts = runner.run(scorer.score_batch, check=self._check), runner.counts
         if stored is not None:
             stored.finish(counts)
@@ -229,6 +237,12 @@ class _Task:
 
     def _check(self, indices: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
         _check(scores, self.work.first_pair[self.rows[indices]], self.name)
+
+
+def _search(scorer: Scorer, budget: int, items: EncodedItems) -> BudgetSearch | None:
+    """Return the search for the budget of a job, if its device offers a choice."""
+    budgets = scorer.runtime.trial_batch_tokens if isinstance(scorer, OnDevice) else ()
+    return BudgetSearch.for_job(budget, budgets, int(items.lengths.sum(dtype=np.int64)))
 
 
 def _score_lists(scorer: ListScorer, work: PairWork, name: PairNamer, description: str) -> EngineResult:
@@ -343,6 +357,7 @@ def _stats(work: PairWork, facts: PairFacts, counts: dict[str, Any] | None, task
         padding_share=1.0 - known["num_tokens"] / padded if padded else 0.0,
         num_batches=known["num_batches"],
         batch_tokens=known.get("batch_tokens"),
+        is_calibrated=known.get("is_calibrated", False),
         tokenise_seconds=seconds[0],
         score_seconds=seconds[1],
         pairs_per_second=num_scored / total if num_scored else None,

@@ -42,6 +42,8 @@ class ModelMemo:
 
     fingerprint: str
     description: dict[str, Any]
+    batch_tokens: int | None = None
+    """The budget that a job found to be fastest; ``None`` while none has tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,13 @@ from rerank_bench.errors import ScoringError
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.device_copy import padded_inputs
 from rerank_bench.scoring.device_launch import out_of_memory_as_too_large, start_clock
-from rerank_bench.scoring.devices import default_batch_tokens, peak_device_bytes, resolve_device, resolve_dtype
+from rerank_bench.scoring.devices import (
+    default_batch_tokens,
+    peak_device_bytes,
+    resolve_device,
+    resolve_dtype,
+    trial_batch_tokens,
+)
 from rerank_bench.scoring.file_fingerprints import FileFingerprints, fingerprint_files
 from rerank_bench.scoring.flops import ForwardCost, forward_cost, is_peak_cheap, matmul_peak
 from rerank_bench.scoring.launching import Launched, LaunchResult, settle
@@ -81,6 +87,11 @@ class ModelRuntime:
     def default_batch_tokens(self) -> int:
         """Budget when the user names none."""
         return default_batch_tokens(self.device, self.dtype)
+
+    @property
+    def trial_batch_tokens(self) -> tuple[int, ...]:
+        """Budgets that are worth a trial."""
+        return trial_batch_tokens(self.device, self.dtype)
 
     def flops(self, lengths: NDArray[np.int32]) -> float | None:
         """Return the operations that items of (N,) tokens cost, see ``flops.py``; ``None`` where they are not known."""

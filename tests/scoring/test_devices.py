@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -49,7 +51,21 @@ def test_half_precision_takes_larger_batches_on_the_cpu() -> None:
     cpu = torch.device("cpu")
     half = devices.default_batch_tokens(cpu, torch.bfloat16)
     assert half > devices.default_batch_tokens(cpu, torch.float32)
-    assert devices.default_batch_tokens(torch.device("cuda"), torch.bfloat16) > half
+    assert devices.trial_batch_tokens(cpu, torch.bfloat16) == (), "all budgets are about as fast there"
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "default", "trials"),
+    [(141, 65_536, (32_768, 65_536, 131_072, 262_144)), (8, 32_768, (16_384, 32_768, 65_536, 131_072))],
+)
+def test_budgets_on_cuda_follow_its_memory(
+    gibibytes: int, default: int, trials: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = SimpleNamespace(total_memory=gibibytes * 2**30 - 10**8)  # a driver keeps some for itself
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: size)
+    cuda = torch.device("cuda")
+    assert devices.default_batch_tokens(cuda, torch.bfloat16) == default
+    assert devices.trial_batch_tokens(cuda, torch.bfloat16) == trials
 
 
 @pytest.mark.parametrize(
