@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -13,11 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_language_models import write_causal_lm
+from loopback_endpoint import LoopbackEndpoint
+from rich.console import Console
+from tiny_language_models import write_causal_lm, write_seq2seq
+from tiny_late_interaction import write_pylate, write_stanford
 from tiny_models import write_sequence_classifier
 from typer.testing import CliRunner
 
 from rerank_bench.cli.app import app
+from rerank_bench.cli.render_doctor import render_examination
 from rerank_bench.doctor.activations import activate, num_new_ties, to_bfloat16
 from rerank_bench.doctor.examination import Examination, examine
 from rerank_bench.doctor.sanity_pairs import SANITY_PAIRS
@@ -192,3 +197,71 @@ def test_a_language_model_is_examined_with_the_prompt_that_is_given(tmp_path: Pa
     refused = CliRunner().invoke(app, ["doctor", "-m", str(folder)])
     assert refused.exit_code == 2
     assert "--template" in refused.stderr
+
+
+def facts_shown(found: Examination) -> dict[str, str]:
+    """What a terminal shows above the checks: label -> value."""
+    console = Console(file=io.StringIO(), width=300)
+    render_examination(console, found)
+    above, _, _ = console.file.getvalue().partition("\n\n")  # type: ignore[attr-defined]
+    lines = [line.strip().partition("  ") for line in above.splitlines()]
+    return {label: value.strip() for label, _, value in lines}
+
+
+def test_a_language_models_facts_are_shown(tmp_path: Path) -> None:
+    folder = write_causal_lm(tmp_path / "lm")
+    found = examine(
+        str(folder),
+        device="cpu",
+        template="question {query} text {document} answer",
+        positive_token="yes",
+        negative_token="no",
+        max_length=200,
+    )
+    assert not found.has_failed
+    assert facts_shown(found) | {"loaded in": ""} == {
+        "model": "lm",
+        "family": "causal-lm",
+        "architecture": "Qwen3ForCausalLM",
+        "template": "question {query} text {document} answer",
+        "positive token": "yes",
+        "negative token": "no",
+        "max length": "200",
+        "dtype": "float32",
+        "attention": "sdpa",
+        "device": "cpu",
+        "parameters": f"{found.model['num_parameters']:,}",
+        "loaded in": "",
+    }
+    assert "a document of 220 words is cut (max length 200 tokens)" in detail_of(found, "truncation")
+
+
+def test_an_encoder_decoders_facts_are_shown(tmp_path: Path) -> None:
+    found = examine(str(write_seq2seq(tmp_path / "t5")), device="cpu", max_length=100)
+    assert not found.has_failed
+    shown = facts_shown(found)
+    assert (shown["family"], shown["architecture"]) == ("seq2seq", "T5ForConditionalGeneration")
+    assert shown["template"] == "Query: {query} Document: {document} Relevant:"
+    assert (shown["positive token"], shown["negative token"]) == ("▁true", "▁false")
+    assert status_of(found)["truncation"] == "note"
+
+
+def test_an_endpoints_facts_are_shown_and_nothing_that_it_does_not_tell() -> None:
+    with LoopbackEndpoint("documents") as endpoint:
+        found = examine(f"{endpoint.url}/rerank#tiny")
+    shown = facts_shown(found) | {"loaded in": ""}
+    assert shown == {"model": "tiny", "address": f"{endpoint.url}/rerank", "family": "external", "loaded in": ""}
+    assert not found.has_failed
+    assert status_of(found)["truncation"] == "ok"
+
+
+@pytest.mark.parametrize("write", [write_pylate, write_stanford])
+def test_a_late_interaction_model_is_examined(write: Any, tmp_path: Path) -> None:
+    found = examine(str(write(tmp_path / "late")), device="cpu", max_length=30)
+    assert not found.has_failed
+    shown = facts_shown(found)
+    assert (shown["family"], shown["architecture"]) == ("late-interaction", "BertModel")
+    assert (shown["query length"], shown["max length"], shown["queries filled up to"]) == ("16", "30", "16")
+    assert shown["document marker"] == {write_pylate: "[D]", write_stanford: "[unused1]"}[write]
+    assert shown["similarity"] == "sum of maxima"
+    assert "max length 30 tokens" in detail_of(found, "truncation")
