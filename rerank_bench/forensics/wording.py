@@ -12,6 +12,8 @@ from rerank_bench.reporting.formatting import MISSING, VIEW_MEANINGS, format_del
 
 SNIPPET_CHARS = 160
 FEW_MARK = "few"
+_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
+"""A terminal would obey them."""
 
 _HAPPENINGS = {
     Happening.left: "no relevant document is left in the top {k}",
@@ -180,7 +182,7 @@ def doc_text(explanation: Explanation, query: QueryExplanation, doc_id: str) -> 
 
 def snippet(text: str, max_chars: int = SNIPPET_CHARS) -> str:
     """Return the beginning of a text on one line; an empty one is named as such."""
-    line = " ".join(text[: 4 * max_chars].split())
+    line = " ".join(text[: 4 * max_chars].translate(_CONTROLS).split())
     if not line:
         return "(empty text)"
     return line if len(line) <= max_chars else line[: max_chars - 1].rstrip() + "…"
