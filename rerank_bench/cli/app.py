@@ -19,6 +19,7 @@ from rerank_bench.cli.gate import gate_app
 from rerank_bench.cli.inspect import inspect_run
 from rerank_bench.cli.leaderboard import leaderboard
 from rerank_bench.cli.run import run
+from rerank_bench.cli.train import train
 
 app = typer.Typer(
     name="rerank-bench",
@@ -54,6 +55,7 @@ app.command()(diff)
 app.command("inspect")(inspect_run)
 app.command()(depth)
 app.command()(doctor)
+app.command()(train)
 app.add_typer(gate_app, name="gate")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(cache_app, name="cache")

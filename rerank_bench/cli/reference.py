@@ -20,6 +20,7 @@ from rerank_bench.cli.evaluate import evaluate
 from rerank_bench.cli.inspect import inspect_run
 from rerank_bench.cli.leaderboard import leaderboard
 from rerank_bench.cli.run import run
+from rerank_bench.cli.train import train
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gate accept": gate.accept,
     "gate calibrate": gate.calibrate,
     "doctor": doctor,
+    "train": train,
     "datasets list": datasets.list_datasets,
     "datasets show": datasets.show_dataset,
     "datasets verify": datasets.verify_dataset,

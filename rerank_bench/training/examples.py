@@ -5,15 +5,14 @@ Every shape of training data becomes this one; a labelled pair is a query with o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-
-from rerank_bench.storage import fingerprint_items, fingerprint_json
 
 
 class Group(NamedTuple):
@@ -91,13 +90,24 @@ class Examples:
 
     def fingerprint(self) -> str:
         """Return the SHA-256, hex, of texts, labels and order."""
-        texts = fingerprint_items([*_iter_strings(self.queries), *_iter_strings(self.docs)])
-        numbers = fingerprint_items([self.labels.tobytes().hex(), self.offsets.tobytes().hex()])
-        return fingerprint_json([texts, numbers])
+        digest = hashlib.sha256()
+        for column in (self.queries, self.docs):
+            for part in _text_bytes(column):
+                digest.update(part)
+        digest.update(self.labels.tobytes())
+        digest.update(self.offsets.tobytes())
+        return digest.hexdigest()
 
 
-def _iter_strings(column: pa.LargeStringArray) -> Any:
-    return (value.as_py() for value in column)
+def _text_bytes(column: pa.LargeStringArray) -> Iterator[Any]:
+    """Yield a column's lengths and its UTF-8 bytes, wherever in a larger buffer it begins."""
+    _, offset_buffer, data = column.buffers()
+    if not len(column):
+        return
+    offsets = np.frombuffer(offset_buffer, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
+    yield np.diff(offsets).tobytes()
+    if data is not None:
+        yield memoryview(data)[int(offsets[0]) : int(offsets[-1])]
 
 
 def split_examples(examples: Examples, *, num_held_out: int, seed: int) -> tuple[Examples, Examples]:

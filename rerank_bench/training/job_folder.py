@@ -20,15 +20,17 @@ RECORD = "training.json"
 LOG = "log.csv"
 CHECKPOINT_PREFIX = "checkpoint-"
 FIRST_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "seconds")
+HELD_OUT_LOSS = "held-out loss"
 RUNNING, FINISHED = "running", "finished"
 
 
-def open_job(folder: Path, job: Mapping[str, Any]) -> Path | None:
+def open_job(folder: Path, job: Mapping[str, Any], about: Mapping[str, Any]) -> Path | None:
     """Take a folder for a job; return the checkpoint to go on from, ``None`` to begin.
 
     Args:
         folder: Made if it does not exist.
         job: What decides the weights: recipe and data, JSON-able.
+        about: What else the record says: where the data came from, versions; a difference there is no other job.
 
     Raises:
         ConfigError: The folder holds something else, another job, or this one finished.
@@ -38,7 +40,7 @@ def open_job(folder: Path, job: Mapping[str, Any]) -> Path | None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             msg = f"{folder}: is not empty and holds no {RECORD}; choose another folder with --out"
             raise ConfigError(msg)
-        write_json(record, {"state": RUNNING, "job": job})
+        write_json(record, {"state": RUNNING, "job": job, "about": about})
         return None
     found = read_json(record)
     if not isinstance(found, dict) or "job" not in found:
@@ -55,13 +57,13 @@ def open_job(folder: Path, job: Mapping[str, Any]) -> Path | None:
     return last_checkpoint(folder)
 
 
-def finish_job(folder: Path, job: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
+def finish_job(folder: Path, outcome: Mapping[str, Any]) -> None:
     """Mark a job as finished; the last thing that is written."""
-    write_json(folder / RECORD, {"state": FINISHED, "job": job, "outcome": outcome})
+    write_json(folder / RECORD, {**read_job(folder), "state": FINISHED, "outcome": outcome})
 
 
 def read_job(folder: Path) -> dict[str, Any]:
-    """Return the record of a training: ``state``, ``job`` and, when it is finished, ``outcome``.
+    """Return the record of a training: ``state``, ``job``, ``about`` and, when it is finished, ``outcome``.
 
     Raises:
         DataError: There is none.
@@ -120,8 +122,8 @@ def merge_history(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def column_name(name: str) -> str:
-    """Return ``held-out loss`` for ``eval_loss``: the training's loss has a column of its own."""
-    return "held-out loss" if name == "eval_loss" else name.removeprefix("eval_")
+    """Return a value's column: without ``eval_``; the held-out loss has another one than the training's."""
+    return HELD_OUT_LOSS if name == "eval_loss" else name.removeprefix("eval_")
 
 
 def write_log(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -27,7 +27,7 @@ from rerank_bench.training.collation import Collator, ExampleItems, score_batch
 from rerank_bench.training.curves import draw_curves
 from rerank_bench.training.examples import Examples
 from rerank_bench.training.held_out import AVERAGE_PRECISION, LOSS, can_average_precision, held_out_values
-from rerank_bench.training.job_folder import CHECKPOINT_PREFIX, finish_job, open_job
+from rerank_bench.training.job_folder import CHECKPOINT_PREFIX, column_name, finish_job, open_job
 from rerank_bench.training.loss_choice import check_examples, check_texts, loss_function
 from rerank_bench.training.recipe import Recipe
 
@@ -36,6 +36,23 @@ Evaluate = Callable[[Path], Mapping[str, float]]
 
 EVALUATED = ".evaluated"
 """Folder inside the job's where the weights stand while they are evaluated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What is measured while a training runs."""
+
+    held_out: Examples | None = None
+    """Examples for ``loss`` and, for labelled pairs, ``average_precision``."""
+    evaluate: Evaluate | None = None
+    """Measures a checkpoint; called with a folder whose content is that of the checkpoint."""
+    best_by: str | None = None
+    """Name of the value that chooses the checkpoint to keep; ``None`` keeps the last."""
+
+    @property
+    def measures(self) -> bool:
+        """Whether there is anything to measure."""
+        return self.held_out is not None or self.evaluate is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +75,10 @@ class TrainingOutcome:
     """Step that this process began at."""
     precision: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return every field, JSON-able."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"folder": str(self.folder)}
+
 
 def train(
     recipe: Recipe,
@@ -65,9 +86,8 @@ def train(
     folder: Path,
     *,
     job: Mapping[str, Any],
-    held_out: Examples | None = None,
-    evaluate: Evaluate | None = None,
-    best_by: str | None = None,
+    about: Mapping[str, Any] | None = None,
+    watch: Watch | None = None,
     device: str = "auto",
 ) -> TrainingOutcome:
     """Train, or go on training, and write the checkpoint.
@@ -76,10 +96,9 @@ def train(
         recipe: Everything that decides the weights.
         examples: The training data.
         folder: The job's folder.
-        job: What ``training.json`` says of recipe and data; another job in the same folder is refused by it.
-        held_out: Examples for ``loss`` and, for labelled pairs, ``average_precision``.
-        evaluate: Measures a checkpoint; called with a folder whose content is that of the checkpoint.
-        best_by: Name of the value that chooses the checkpoint to keep; ``None`` keeps the last.
+        job: What decides the weights: another job in the same folder is refused by it.
+        about: What else ``training.json`` shall say.
+        watch: What is measured on the way; ``None`` for nothing.
         device: ``auto`` or ``cpu``.
 
     Raises:
@@ -87,20 +106,20 @@ def train(
         ConfigError: The folder holds something else, or the recipe contradicts itself or the machine.
         ScoringError: The base model is incomplete, or the loss is NaN or infinite.
     """
+    watch = watch or Watch()
     check_texts(examples)
     check_examples(examples, recipe.loss)
-    _check_best_by(best_by, recipe, held_out, has_evaluate=evaluate is not None)
+    _check_best_by(watch, recipe)
     model, tokenizer, max_length = load_base(recipe)
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    checkpoint = open_job(folder, job)
+    checkpoint = open_job(folder, job, about or {})
     collator = Collator(tokenizer, max_length, recipe.mini_batch)
-    settings = _settings(recipe, folder, best_by, measures=bool(evaluate or held_out), device=device)
-    settings.eval_on_start = bool(evaluate or held_out) and checkpoint is None
+    settings = _settings(recipe, folder, watch, device=device)
+    settings.eval_on_start = watch.measures and checkpoint is None
     trainer = GroupTrainer(
         recipe=recipe,
-        held_out=held_out,
-        evaluate_checkpoint=evaluate,
+        watch=watch,
         examples=examples,
         model=model,
         args=settings,
@@ -117,13 +136,8 @@ def train(
     outcome = trainer.keep_best(folder, seconds=time.perf_counter() - started, resumed_from=resumed_from)
     if trainer.is_world_process_zero():
         draw_curves(folder, trainer.state.log_history)
-        finish_job(folder, job, _outcome_record(outcome))
+        finish_job(folder, outcome.as_dict())
     return outcome
-
-
-def _outcome_record(outcome: TrainingOutcome) -> dict[str, Any]:
-    names = ("steps", "saved_step", "best_by", "best_value", "values", "seconds", "resumed_from", "precision")
-    return {name: getattr(outcome, name) for name in names}
 
 
 class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers has no types
@@ -134,8 +148,7 @@ class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers 
         *,
         recipe: Recipe,
         examples: Examples,
-        held_out: Examples | None,
-        evaluate_checkpoint: Evaluate | None,
+        watch: Watch,
         model: Any,
         args: transformers.TrainingArguments,
         collator: Collator,
@@ -157,8 +170,7 @@ class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers 
         self.model_accepts_loss_kwargs = False  # our losses are means over a part of the batch
         self._recipe = recipe
         self._examples = examples
-        self._held_out = held_out
-        self._evaluate_checkpoint = evaluate_checkpoint
+        self._watch = watch
         self._loss = loss_function(recipe.loss)
         self._started = time.perf_counter()
         self.control: Any
@@ -227,16 +239,18 @@ class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers 
 
     def _measure(self) -> dict[str, float]:
         values: dict[str, float] = {}
-        if self._held_out is not None:
+        if self._watch.held_out is not None:
             size = self._recipe.batch_size
             with self.compute_loss_context_manager():
-                values |= held_out_values(self.model, self._held_out, self.data_collator, self._loss, batch_size=size)
-        if self._evaluate_checkpoint is not None:
+                values |= held_out_values(
+                    self.model, self._watch.held_out, self.data_collator, self._loss, batch_size=size
+                )
+        if self._watch.evaluate is not None:
             # Through a folder: what is measured is what anyone who loads the checkpoint measures.
             folder = Path(self.args.output_dir) / EVALUATED
             try:
                 self._write_model(folder)
-                values |= self._evaluate_checkpoint(folder)
+                values |= self._watch.evaluate(folder)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         return values
@@ -263,7 +277,7 @@ class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers 
             self._write_model(folder)
         saved = step or self.state.global_step
         measured = [entry for entry in self.state.log_history if entry["step"] == saved]
-        values = {n.removeprefix("eval_"): v for e in measured for n, v in e.items() if n.startswith("eval_")}
+        values = {column_name(n): v for e in measured for n, v in e.items() if n.startswith("eval_")}
         return TrainingOutcome(
             folder=folder,
             steps=self.state.global_step,
@@ -280,9 +294,7 @@ class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers 
 # --- settings ---------------------------------------------------------------------------------------------------
 
 
-def _settings(
-    recipe: Recipe, folder: Path, best_by: str | None, *, measures: bool, device: str
-) -> transformers.TrainingArguments:
+def _settings(recipe: Recipe, folder: Path, watch: Watch, *, device: str) -> transformers.TrainingArguments:
     """Return transformers' settings for a recipe."""
     on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
     precision = _resolve_precision(recipe.precision, on_cpu=on_cpu)
@@ -312,13 +324,13 @@ def _settings(
         use_cpu=on_cpu,
         logging_steps=recipe.log_steps,
         logging_nan_inf_filter=False,
-        eval_strategy="steps" if measures and steps else "no",
+        eval_strategy="steps" if watch.measures and steps else "no",
         eval_steps=steps,
         save_strategy="steps" if steps else "no",
         save_steps=steps or 500,
         save_total_limit=recipe.keep_checkpoints,
-        metric_for_best_model=f"eval_{best_by}" if best_by else None,
-        greater_is_better=best_by != LOSS if best_by else None,
+        metric_for_best_model=f"eval_{watch.best_by}" if watch.best_by else None,
+        greater_is_better=watch.best_by != LOSS if watch.best_by else None,
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",
@@ -358,18 +370,18 @@ def _cpu_has_bfloat16() -> bool:
     return cpu.startswith("AVX512") and bool(is_supported())
 
 
-def _check_best_by(best_by: str | None, recipe: Recipe, held_out: Examples | None, *, has_evaluate: bool) -> None:
-    if best_by is None:
+def _check_best_by(watch: Watch, recipe: Recipe) -> None:
+    if watch.best_by is None:
         if recipe.patience is not None:
             msg = "patience needs to know what is better; name a value with --best-by"
             raise ConfigError(msg)
         return
     known = []
-    if held_out is not None:
-        known += [LOSS, *([AVERAGE_PRECISION] if can_average_precision(held_out) else [])]
-    if best_by not in known and not has_evaluate:
-        shown = ", ".join(known) or "none: there are neither evaluation data sets nor held-out examples"
-        msg = f"best_by is {best_by!r}, which is not measured; measured here: {shown}"
+    if watch.held_out is not None:
+        known += [LOSS, *([AVERAGE_PRECISION] if can_average_precision(watch.held_out) else [])]
+    if watch.best_by not in known and watch.evaluate is None:
+        shown = ", ".join(known) or "nothing: there are neither evaluation data sets nor held-out examples"
+        msg = f"best_by is {watch.best_by!r}, which is not measured; measured here: {shown}"
         raise ConfigError(msg)
 
 

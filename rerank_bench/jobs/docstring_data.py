@@ -1,0 +1,75 @@
+"""Training data from docstrings, with BM25's negatives and a held-out search task.
+
+The standard library's own docstrings, and copies of them in other packages, are left out: the data set ``pydocs`` stays
+unseen.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rerank_bench.data.pydocs import build_pydocs_collection
+from rerank_bench.first_stage.bm25 import BM25Config, build_index
+from rerank_bench.progress import note
+from rerank_bench.records import Collection
+from rerank_bench.storage import cache_folder, fingerprint_items, write_text
+from rerank_bench.training.docstring_groups import build_groups, part_docstrings, write_held_out
+from rerank_bench.training.docstrings import Docstring, collect_docstrings, describe_distributions
+from rerank_bench.training.examples import Examples
+from rerank_bench.training.request import DataRequest, EvaluationSet
+
+CACHE_VERSION = "1"
+"""Changes when the rules for what is a docstring of ours change."""
+HELD_OUT_DEPTH = 20
+DEFAULT_HELD_OUT = 200
+
+
+def build_docstring_data(data: DataRequest) -> tuple[Examples, tuple[EvaluationSet, ...]]:
+    """Return the training groups, and the held-out search task as an evaluation data set: a folder in the cache.
+
+    Args:
+        data: ``held_out`` is the number of queries that are set aside, ``split_seed`` draws them and the negatives.
+
+    Raises:
+        DataError: No docstrings are installed.
+        EnvironmentMissingError: No interpreter could be started.
+    """
+    key = fingerprint_items([CACHE_VERSION, *describe_distributions()])[:16]
+    cache = cache_folder() / "training"
+    docstrings = _cached_docstrings(cache / f"docstrings-{key}.jsonl.gz")
+    num_held_out = data.held_out if isinstance(data.held_out, int) else DEFAULT_HELD_OUT
+    task = part_docstrings(docstrings, num_held_out=num_held_out, seed=data.split_seed)
+    groups = build_groups(task, search_bm25, seed=data.split_seed)
+    folder = cache / f"docstrings-{key}-{num_held_out}-{data.split_seed}" / "held-out"
+    write_held_out(task, folder)
+    note(f"docstrings: {len(groups):,} groups of 1 + 4 to train on, {num_held_out} queries held out in {folder}")
+    return groups, (EvaluationSet(name=str(folder), depth=HELD_OUT_DEPTH),)
+
+
+def search_bm25(queries: Sequence[str], docs: Sequence[str], depth: int) -> list[list[int]]:
+    """Return for each query the positions of BM25's best documents, best first; equal scores by position."""
+    collection = Collection([str(number) for number in range(len(docs))], list(docs))
+    index = build_index(collection, BM25Config())
+    ranked = []
+    for matches in index.search(queries, depth=depth):
+        order = np.lexsort((matches.positions, -matches.scores))[:depth]
+        ranked.append(matches.positions[order].tolist())
+    return ranked
+
+
+def _cached_docstrings(path: Path) -> list[Docstring]:
+    """Return the docstrings of what is installed; parsed once per set of installed versions."""
+    if path.is_file():
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            return [Docstring(*json.loads(line)) for line in file]
+    library = [text.as_py().partition("\n\n")[2] for text in build_pydocs_collection().texts]
+    # A copy may have kept the whole docstring, its first paragraph, or the rest.
+    parts = [part for doc in library for part in (doc, doc.partition("\n\n")[0], doc.partition("\n\n")[2]) if part]
+    docstrings = collect_docstrings(excluded=parts)
+    write_text(path, "".join(json.dumps(docstring) + "\n" for docstring in docstrings))
+    return docstrings

