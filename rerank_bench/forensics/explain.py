@@ -54,6 +54,8 @@ SETTINGS = (
 DEFAULT_WORST = 10
 """Queries shown when nothing else is asked for."""
 
+_RETRIEVED_NOTE = "in this view a run that changes nothing can show a gain (docs/protocol.md, section 4)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainOptions:
@@ -88,7 +90,7 @@ def explain_run(location: str | Path, options: ExplainOptions | None = None) -> 
         readers_of=lambda name: (FIRST_STAGE, _reader(source, name)),
         labels=(_first_stage_label(source, names), SideLabel(short="run", long=_long_label(source))),
         options=chosen,
-        notes=limit_notes(source),
+        notes=[*limit_notes(source), *([_RETRIEVED_NOTE] if chosen.view == "retrieved" else [])],
     )
 
 

@@ -36,12 +36,14 @@ class Reader:
     prompt: str = ""
     """Stands before the document, or before the pair."""
     truncated_share: float | None = None
-    """Share of the inputs that were cut, where the run counted all of them."""
+    """Share of the data set's pairs that were cut; ``None`` where the run does not say."""
 
     def cuts(self, query: str | None, doc: str | None) -> bool | None:
         """Return whether the document was cut beside this query; ``None`` where it cannot be told."""
         if not self.reads_texts or self.truncated_share == 0:
             return False
+        if self.truncated_share == 1:
+            return True
         if self.max_length is None or query is None or doc is None:
             return None
         texts = (self.prompt, doc) if self.family in _APART_FAMILIES else (self.prompt, query, doc)
@@ -63,15 +65,13 @@ def reader_of(model: Mapping[str, Any], block: Mapping[str, Any]) -> Reader:
         model: The block ``model`` of ``result.json``.
         block: The data set's block there.
     """
-    timing = block["timing"]
-    counted_all = timing.get("num_pairs_from_store") == 0 and bool(timing.get("num_tokens"))
     is_apart = model["family"] in _APART_FAMILIES
     return Reader(
         reads_texts=model["family"] != "baseline",
         max_length=model["max_length"],
         family=model["family"],
         prompt=model.get("doc_prompt" if is_apart else "query_prompt") or "",
-        truncated_share=timing.get("truncated_share") if counted_all else None,
+        truncated_share=block["timing"].get("truncated_share"),
     )
 
 

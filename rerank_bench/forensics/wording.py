@@ -9,6 +9,7 @@ from rerank_bench.forensics.records import DocMove, Explanation, Happening, Quer
 from rerank_bench.forensics.slices import FEW_QUERIES
 from rerank_bench.records import POSITIVE_GRADE
 from rerank_bench.reporting.formatting import MISSING, VIEW_MEANINGS, format_delta, format_value
+from rerank_bench.reporting.labels import shorten_datasets
 
 SNIPPET_CHARS = 160
 FEW_MARK = "few"
@@ -63,13 +64,14 @@ def overview_grids(explanation: Explanation) -> list[Grid]:
 
 
 def _dataset_grid(explanation: Explanation) -> Grid:
+    names = shorten_datasets([entry.name for entry in explanation.datasets])
     rows = []
     for entry in [*([explanation.mean] if explanation.mean else []), *explanation.datasets]:
         summary = entry.summary
         p_value = MISSING if summary.p is None else "<0.001" if summary.p < 0.001 else f"{summary.p:.3f}"
         rows.append(
             (
-                entry.name,
+                names.get(entry.name, entry.name),
                 f"{entry.num_queries:,}",
                 format_value(summary.first_stage),
                 format_value(summary.reranked),
@@ -87,12 +89,13 @@ def _dataset_grid(explanation: Explanation) -> Grid:
 def _loss_grid(explanation: Explanation) -> Grid:
     before, after = explanation.before.short, explanation.after.short
     header = ("data set", "ideal", "not retrieved", f"misranked {before}", f"misranked {after}")
+    names = shorten_datasets([entry.name for entry in explanation.datasets])
     rows = []
     for entry in [*([explanation.mean] if explanation.mean else []), *explanation.datasets]:
         if entry.before_split is not None and entry.after_split is not None:
             cells = (entry.after_split.ideal, entry.after_split.not_retrieved)
             missed = (entry.before_split.misranked, entry.after_split.misranked)
-            rows.append((entry.name, *map(format_value, (*cells, *missed))))
+            rows.append((names.get(entry.name, entry.name), *map(format_value, (*cells, *missed))))
     return Grid(
         title="Where the rest is lost",
         header=header,

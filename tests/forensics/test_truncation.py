@@ -29,6 +29,8 @@ def reader(max_length: int | None, family: str = "sequence-classifier", **option
         (reader(30), "", "ğğğğğğğğğğğğ", "unknown"),  # twelve letters, 24 bytes
         (reader(32), "", "ğğğğğğğğğğğğ", "read whole"),
         (reader(8, truncated_share=0.0), "three short words", "and six more words of text", "read whole"),
+        (reader(8, truncated_share=1.0), "q", "d", "cut"),
+        (reader(8, truncated_share=0.5), "q", "d", "unknown"),
         (reader(None), "q", "d", "unknown"),
         (reader(512), None, "d", "unknown"),
         (reader(512), "q", None, "unknown"),
@@ -39,12 +41,10 @@ def test_what_is_claimed(found: Reader, query: str | None, doc: str | None, labe
     assert describe_cut(found, query, doc) == label
 
 
-def test_a_share_over_part_of_the_pairs_says_nothing_of_all() -> None:
+def test_what_the_run_counted_is_read_from_the_result() -> None:
     model = {"family": "sequence-classifier", "max_length": 8}
-    stored = {"timing": {"num_pairs_from_store": 3, "num_tokens": 90, "truncated_share": 0.0}}
-    fresh = {"timing": {"num_pairs_from_store": 0, "num_tokens": 90, "truncated_share": 0.0}}
-    assert reader_of(model, stored).truncated_share is None
-    assert reader_of(model, fresh).truncated_share == 0.0
+    assert reader_of(model, {"timing": {"truncated_share": 0.0}}).truncated_share == 0.0
+    assert reader_of(model, {"timing": {}}).truncated_share is None
     assert not reader_of({"family": "baseline", "max_length": None}, {"timing": {}}).reads_texts
 
 
