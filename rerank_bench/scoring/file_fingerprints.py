@@ -65,6 +65,8 @@ def _settings_files(checkpoint: Checkpoint) -> Iterator[Path]:
     for folder in folders:
         yield from (path for name in names if (path := folder / name).is_file())
     yield from sorted(checkpoint.trunk.glob("*.py"))
+    if checkpoint.code_folder is not None:
+        yield from sorted(checkpoint.code_folder.rglob("*.py"))
 
 
 def _fingerprint(checkpoint: Checkpoint, paths: list[Path]) -> str:

@@ -57,6 +57,16 @@ def hub_folder(
     raise EnvironmentMissingError(msg)
 
 
+def code_snapshot(repository: str, commit: str) -> Path:
+    """Return the folder of a repository's Python files at a commit, downloaded if the cache lacks it.
+
+    Raises:
+        ConfigError: No such repository or commit.
+        EnvironmentMissingError: No network and not cached, or no access.
+    """
+    return _snapshot(repository, commit, ["*.py"])
+
+
 def _snapshot(
     repository: str, revision: str | None, patterns: list[str], *, skipped: Sequence[str] = SKIPPED_PATTERNS
 ) -> Path:

@@ -15,6 +15,7 @@ from rerank_bench import progress
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.scoring.adapters import adapter_weights, merge_adapter, num_labels_of, whole_weights
 from rerank_bench.scoring.checkpoints import TOKENIZER_FILES, Checkpoint
+from rerank_bench.scoring.remote_code import check_allowed
 from rerank_bench.scoring.scorer import ScorerConfig
 
 if TYPE_CHECKING:
@@ -67,9 +68,7 @@ def load_tokenizer(checkpoint: Checkpoint, config: ScorerConfig, *, pads_with_eo
         raise ScoringError(msg)
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=config.trust_remote_code, local_files_only=True
-            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **_code_options(config))
     except _FILE_ERRORS as error:
         msg = f"model {checkpoint.name!r}: the tokenizer in {folder} cannot be loaded: {error}"
         raise ScoringError(msg) from error
@@ -110,7 +109,7 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
     import transformers
     from safetensors import SafetensorError
 
-    _check_remote_code(checkpoint, config)
+    check_allowed(checkpoint.name, checkpoint.config, allow_code=config.trust_remote_code)
     weights = {} if checkpoint.adapter is None else adapter_weights(checkpoint.adapter)
     num_labels = num_labels_of(weights) if auto_class.endswith("ForSequenceClassification") else None
     try:
@@ -118,16 +117,17 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
             model, info = getattr(transformers, auto_class).from_pretrained(
                 checkpoint.trunk,
                 dtype=torch.float32,
-                trust_remote_code=config.trust_remote_code,
                 local_files_only=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported by us, all at once, instead of by an exception
                 **({} if num_labels is None else {"num_labels": num_labels}),
+                **_code_options(config),
             )
     except (SafetensorError, UnpicklingError, *_FILE_ERRORS) as error:
         msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded: {error}"
         raise ScoringError(msg) from error
-    _check_complete(checkpoint, info, unused, replaced=whole_weights(weights))
+    has_other_code = "auto_map" in checkpoint.config and not config.trust_remote_code
+    _check_complete(checkpoint, info, unused, replaced=whole_weights(weights), has_other_code=has_other_code)
     if checkpoint.adapter is not None:
         with quiet_transformers():
             model = merge_adapter(model, checkpoint.adapter, weights, checkpoint.name)
@@ -138,20 +138,19 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
     return model.eval()
 
 
-def _check_remote_code(checkpoint: Checkpoint, config: ScorerConfig) -> None:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    model_type = checkpoint.config.get("model_type")
-    if "auto_map" in checkpoint.config and model_type not in CONFIG_MAPPING and not config.trust_remote_code:
-        msg = (
-            f"model {checkpoint.name!r} (model_type {model_type!r}) comes with Python code of its own, which was not "
-            "allowed to run; read it, then pass --trust-remote-code (and --revision COMMIT for a hub id)"
-        )
-        raise ConfigError(msg)
+def _code_options(config: ScorerConfig) -> dict[str, Any]:
+    """Return what transformers is told of code that comes with the checkpoint."""
+    pinned = {} if config.code_revision is None else {"code_revision": config.code_revision}
+    return {"trust_remote_code": config.trust_remote_code, **pinned}
 
 
 def _check_complete(
-    checkpoint: Checkpoint, info: dict[str, Any], unused: tuple[str, ...], *, replaced: Collection[str]
+    checkpoint: Checkpoint,
+    info: dict[str, Any],
+    unused: tuple[str, ...],
+    *,
+    replaced: Collection[str],
+    has_other_code: bool,
 ) -> None:
     """Raise unless every weight is in the checkpoint, or replaced by an adapter."""
     missing = sorted(key for key in info["missing_keys"] if not key.startswith(unused) and key not in replaced)
@@ -167,10 +166,13 @@ def _check_complete(
     if missing:
         head = [key for key in missing if any(part in key for part in ("classifier", "score", "head", "pooler"))]
         what = "the classification head is missing" if head else "weights are missing"
+        reason = "this may be a base model that is still to be trained"
+        if has_other_code:
+            reason = "if its weights are for Python code of its own, read that, then pass --trust-remote-code"
         msg = (
             f"model {checkpoint.name!r}: {what}: {len(missing)} of the weights that {checkpoint.architecture} needs are "
             f"not in the checkpoint (first: {', '.join(repr(key) for key in missing[:3])}) and would be random "
-            "numbers. Expected a fine-tuned reranker; this may be a base model that is still to be trained"
+            f"numbers. Expected a fine-tuned reranker; {reason}"
         )
         raise ScoringError(msg)
 

@@ -183,9 +183,10 @@ class ModelRuntime:
 
 
 def takes_type_ids(model: Any) -> bool:
-    """Return whether the model's forward takes segment ids."""
+    """Return whether the model's forward takes segment ids; a checkpoint's own code may hand on what it does not name."""
     parameters = inspect.signature(model.forward).parameters
-    return "token_type_ids" in parameters
+    hands_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return "token_type_ids" in parameters or (hands_on and type(model).__module__.startswith("transformers_modules."))
 
 
 def check_padding(

@@ -58,6 +58,8 @@ class ScorerConfig:
     """Branch, tag or commit of a hub id."""
     trust_remote_code: bool = False
     """Whether Python code that comes with the checkpoint may run."""
+    code_revision: str | None = None
+    """Commit of that code where the checkpoint takes it from another repository."""
     external: ExternalOptions = field(default_factory=ExternalOptions)
     """How a rerank endpoint is spoken to."""
     positive_label: str | None = None

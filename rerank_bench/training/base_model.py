@@ -10,8 +10,9 @@ from typing import Any
 
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.progress import note
-from rerank_bench.scoring.checkpoints import Checkpoint, find_checkpoint
+from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.loading import load_tokenizer, quiet_transformers, resolve_max_length
+from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.specs import parse_model_spec
 from rerank_bench.training.recipe import Recipe

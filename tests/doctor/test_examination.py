@@ -210,14 +210,9 @@ def facts_shown(found: Examination) -> dict[str, str]:
 
 def test_a_language_models_facts_are_shown(tmp_path: Path) -> None:
     folder = write_causal_lm(tmp_path / "lm")
-    found = examine(
-        str(folder),
-        device="cpu",
-        template="question {query} text {document} answer",
-        positive_token="yes",
-        negative_token="no",
-        max_length=200,
-    )
+    answers = {"positive_token": "yes", "negative_token": "no"}
+    template = "question {query} text {document} answer"
+    found = examine(str(folder), device="cpu", template=template, max_length=200, **answers)
     assert not found.has_failed
     assert facts_shown(found) | {"loaded in": ""} == {
         "model": "lm",

@@ -101,34 +101,6 @@ def test_an_unknown_architecture_is_refused(classifier: Any, tmp_path: Path) -> 
         load_scorer(str(folder), device="cpu")
 
 
-def test_remote_code_runs_only_when_allowed(classifier: Any, tmp_path: Path) -> None:
-    code = {"AutoConfig": "own.OwnConfig", "AutoModelForSequenceClassification": "own.OwnForSequenceClassification"}
-    folder = changed(classifier("bert"), tmp_path / "model", model_type="own", auto_map=code)
-    (folder / "own.py").write_text("raise SystemExit('this code ran')")
-    with pytest.raises(ConfigError, match=r"model_type 'own'\) comes with Python code of its own.*--trust-remote-code"):
-        load_scorer(str(folder), device="cpu")
-
-
-def test_remote_code_that_is_allowed_scores(classifier: Any, tmp_path: Path) -> None:
-    code = {"AutoConfig": "own.OwnConfig", "AutoModelForSequenceClassification": "own.OwnForSequenceClassification"}
-    folder = changed(classifier("bert"), tmp_path / "own_model", model_type="own", auto_map=code)
-    (folder / "own.py").write_text(
-        "from transformers import BertConfig, BertForSequenceClassification\n"
-        "class OwnConfig(BertConfig):\n    model_type = 'own'\n"
-        "class OwnForSequenceClassification(BertForSequenceClassification):\n    config_class = OwnConfig\n"
-    )
-    pairs = [("stop", "a list"), ("how to", "sort the list")]
-    loaded = load_scorer(str(folder), device="cpu", trust_remote_code=True)
-    expected = load_scorer(str(classifier("bert")), device="cpu").score(pairs)
-    np.testing.assert_array_equal(loaded.score(pairs), expected)
-
-
-def test_remote_code_from_a_hub_needs_a_pinned_revision() -> None:
-    for spec in ("owner/name", "owner/name@main"):
-        with pytest.raises(ConfigError, match=r"remote code of 'owner/name' would run at revision .*pin the commit"):
-            load_scorer(spec, trust_remote_code=True)
-
-
 def test_revisions_that_contradict_are_refused(classifier: Any) -> None:
     with pytest.raises(ConfigError, match=r"names revision 'v1', the option 'v2'; name it once"):
         load_scorer("owner/name@v1", revision="v2")

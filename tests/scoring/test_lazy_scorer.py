@@ -15,10 +15,10 @@ from watcher import Watcher
 
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError, ScoringError
-from rerank_bench.scoring.checkpoints import find_checkpoint
 from rerank_bench.scoring.engine import EngineResult
 from rerank_bench.scoring.lazy_scorer import LazyScorer, open_scorer
 from rerank_bench.scoring.loaded_scorer import load_scorer
+from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.model_memo import request_model, scores_folder
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.specs import parse_model_spec
