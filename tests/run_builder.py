@@ -75,6 +75,7 @@ def write_run(
         "protocol_version": PROTOCOL_VERSION,
         "comparable": True,
         "model": described,
+        "provenance": {"versions": {"torch": "2.13.0"}},
         "request": {"limit": None},
         "datasets": blocks,
         "suites": {},

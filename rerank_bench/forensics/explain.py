@@ -43,13 +43,13 @@ SETTINGS = (
     "instruction",
     "query_prompt",
     "doc_prompt",
+    "positive_label",
     "max_length",
     "dtype",
     "attention",
     "device",
 )
 """Fields of a result's model that may move a score; those that differ between two runs are shown."""
-
 
 DEFAULT_WORST = 10
 """Queries shown when nothing else is asked for."""
@@ -139,8 +139,13 @@ def _long_label(source: FolderSource) -> str:
 
 
 def _differing_settings(first: FolderSource, second: FolderSource) -> dict[str, tuple[str, str]]:
+    """Return what may move a score and is not the same: fields of the model, versions of libraries."""
     models = [source.stored.result["model"] for source in (first, second)]
+    versions = [source.stored.result["provenance"]["versions"] for source in (first, second)]
     pairs = {name: (_shown(models[0].get(name)), _shown(models[1].get(name))) for name in SETTINGS}
+    pairs |= {
+        name: (_shown(versions[0].get(name)), _shown(versions[1].get(name))) for name in versions[0] | versions[1]
+    }
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -197,7 +202,7 @@ def _explain(
 def _texts_of(case: DatasetCase, explained: Sequence[QueryExplanation]) -> tuple[DatasetTexts, str]:
     doc_ids = {doc.doc_id for query in explained for doc in query.shown_docs}
     doc_ids |= {query.best_doc_id for query in explained}
-    return load_texts(case.name, case.block, query_ids=case.query_ids, doc_ids=doc_ids)
+    return load_texts(case.name, case.block, query_ids=case.query_ids, doc_ids=doc_ids, limit=case.limit)
 
 
 def _summarise(name: str, by_dataset: Sequence[Sequence[QueryExplanation]]) -> DatasetSummary:

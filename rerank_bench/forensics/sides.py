@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rerank_bench.errors import DataError
-from rerank_bench.evaluation.measures import evaluate_run
+from rerank_bench.evaluation.measures import evaluate_run, has_positive
 from rerank_bench.evaluation.views import BUILDERS, ScoredPool, ViewInputs, build_pool
 from rerank_bench.records import EMPTY_DOCS, CandidateSet, Qrels, Run, View
 from rerank_bench.reporting.stored_result import StoredResult
@@ -43,6 +43,8 @@ class DatasetCase:
     measure: str
     block: Mapping[str, Any]
     """What ``result.json`` says of the data set (of the side after)."""
+    limit: int | None
+    """The run is over the first so many queries; ``None``: over all."""
     candidates: Run
     qrels: Qrels
     """The complete judgements."""
@@ -82,7 +84,7 @@ def case_of_run(stored: StoredResult, dataset: str, *, view: View, measure: str)
 
 
 def case_of_pair(before: StoredResult, after: StoredResult, dataset: str, *, view: View, measure: str) -> DatasetCase:
-    """Return two runs over one candidate list as two sides; that they compare is checked before (``pairing``).
+    """Return two runs over one candidate list as two sides; that they compare is checked before.
 
     Args:
         before: The run that is compared with.
@@ -106,6 +108,7 @@ def _case(pool: ScoredPool, stored: StoredResult, inputs: ViewInputs, measure: s
         name=pool.candidates.dataset_name,
         measure=measure,
         block=stored.result["datasets"][pool.candidates.dataset_name],
+        limit=stored.result["request"]["limit"],
         candidates=pool.candidates.by_query,
         qrels=pool.qrels,
         ideal_qrels=inputs.first_stage_qrels,
@@ -131,13 +134,18 @@ def _scores_of(run: Run) -> Scores:
 
 
 def read_pool(stored: StoredResult, dataset: str) -> ScoredPool:
-    """Return what the model scored, put together from the folder's files."""
+    """Return what the model scored, put together from the folder's files.
+
+    Raises:
+        ComparisonError: The run has no such data set.
+        DataError: A file is missing, or the files do not belong together.
+    """
     query_ids = list(next(iter(stored.query_values(dataset, "end_to_end").values()), {}))
     found, reranked, missed = stored.candidates(dataset), stored.reranked(dataset), stored.missed(dataset)
     qrels = stored.qrels(dataset)
-    unjudged = [query_id for query_id in query_ids if query_id not in qrels]
+    unjudged = [query_id for query_id in query_ids if not has_positive(qrels.get(query_id, {}))]
     if unjudged or not query_ids:
-        what = f"values of query {unjudged[0]!r}, which has no judgement" if unjudged else "no query's value"
+        what = f"values of query {unjudged[0]!r}, which has no positive judgement" if unjudged else "no query's value"
         msg = f"{stored.folder}: {dataset} has {what}; the files are not of one run: run the same command again"
         raise DataError(msg)
     block = stored.result["datasets"][dataset]

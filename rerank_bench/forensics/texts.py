@@ -6,11 +6,13 @@ the run's are not shown: the fingerprints must agree.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from rerank_bench.data.datasets import DEFAULT_SPLIT, load_dataset
+from rerank_bench.data.fingerprints import with_fingerprints
 from rerank_bench.data.hub_client import local_only
 from rerank_bench.errors import RerankBenchError
 from rerank_bench.forensics.records import DatasetTexts
@@ -22,7 +24,12 @@ _FOLDER_KINDS = frozenset({"beir", "trec"})
 
 
 def load_texts(
-    name: str, block: Mapping[str, Any], *, query_ids: Collection[str], doc_ids: Collection[str]
+    name: str,
+    block: Mapping[str, Any],
+    *,
+    query_ids: Collection[str],
+    doc_ids: Collection[str],
+    limit: int | None = None,
 ) -> tuple[DatasetTexts, str]:
     """Return the texts of some queries and documents, and why there are none (empty where there are).
 
@@ -31,6 +38,7 @@ def load_texts(
         block: What ``result.json`` says of it.
         query_ids: Queries of the run.
         doc_ids: Documents of its lists or judgements.
+        limit: The run is over the first so many queries; ``None``: over all.
     """
     source = block["source"]
     try:
@@ -41,6 +49,9 @@ def load_texts(
                 dataset = load_dataset(name)
     except RerankBenchError as error:
         return NO_TEXTS, f"texts of {name} are not shown: {error}"
+    if limit is not None:
+        first = dict(list(dataset.queries.items())[:limit])
+        dataset = with_fingerprints(dataclasses.replace(dataset, queries=first))
     differing = _differing_parts(dataset, block)
     if differing:
         reason = f"texts of {name} are not shown: the {' and the '.join(differing)} here are not those of the run"

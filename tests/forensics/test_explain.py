@@ -12,6 +12,7 @@ import pytest
 from run_builder import World, write_run
 from sample_worlds import AFTER, BEFORE, CANDIDATES, random_scores, random_world
 
+import rerank_bench
 from rerank_bench.errors import ComparisonError, ConfigError, DataError, ParseError, RerankBenchError
 from rerank_bench.forensics.explain import ExplainOptions, explain_pair, explain_run, select_queries
 from rerank_bench.forensics.wording import describe_query
@@ -39,11 +40,15 @@ def test_another_candidate_list_is_refused(tmp_path: Path, world: World, before:
         explain_pair(before, other)
 
 
-def test_part_of_the_queries_compares_with_nothing_but_is_explained(before: Path, after: Path) -> None:
-    change_result(after, lambda r: r.update(comparable=False, request={"limit": 5}))
+def test_part_of_the_queries_compares_with_nothing_but_is_explained_with_its_texts() -> None:
+    tiny = Path(__file__).parents[1] / "data" / "tiny"
+    report = rerank_bench.run(models=["first-stage", "random"], datasets=[str(tiny)], out="part", limit=3)
+    first, second = (outcome.folder for outcome in report.outcomes)
     with pytest.raises(ComparisonError, match="part of the queries"):
-        explain_pair(before, after)
-    assert explain_run(after).notes == ["the run is over part of the queries (--limit): it compares with nothing"]
+        explain_pair(first, second)
+    explanation = explain_run(second)
+    assert explanation.notes == ["the run is over part of the queries (--limit): it compares with nothing"]
+    assert explanation.texts["tiny"].queries["q-dough"] == "what makes dough rise"
 
 
 @pytest.fixture
@@ -104,7 +109,7 @@ def test_a_trec_run_does_not_say_what_it_reranked(after: Path) -> None:
         (
             lambda folder: (folder / "hand.qrels.gz").write_text("q-rose 0 good 1\n"),
             DataError,
-            "hand has values of query '.*', which has no judgement; the files are not of one run",
+            "hand has values of query '.*', which has no positive judgement; the files are not of one run",
         ),
     ],
 )
@@ -134,6 +139,9 @@ def test_one_query_has_no_interval(tmp_path: Path) -> None:
 
 def test_what_differs_between_the_runs_is_said(before: Path, after: Path) -> None:
     assert explain_pair(before, after).settings == {"max_length": ("512", "8")}
+    change_result(after, lambda r: r.update(provenance={"versions": {"torch": "2.12.0", "numpy": "2.4"}}))
+    settings = explain_pair(before, after).settings
+    assert settings == {"max_length": ("512", "8"), "torch": ("2.13.0", "2.12.0"), "numpy": ("–", "2.4")}
 
 
 def test_the_worst_are_shown_unless_others_are_asked_for(before: Path, after: Path) -> None:
