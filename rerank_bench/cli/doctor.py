@@ -33,8 +33,13 @@ def doctor(
         str | None, typer.Option(metavar="REV", help="Revision of a hub model: commit, tag or branch.")
     ] = None,
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Let the checkpoint bring code of its own.")
+        bool,
+        typer.Option(
+            "--trust-remote-code",
+            help="Let the checkpoint run Python code of its own; of a hub model, at --revision COMMIT only.",
+        ),
     ] = False,
+    code_revision: options.CodeRevision = None,
     positive_label: options.PositiveLabel = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
@@ -60,6 +65,7 @@ def doctor(
             family=family,
             revision=revision,
             trust_remote_code=trust_remote_code,
+            code_revision=code_revision,
             positive_label=positive_label,
             instruction=instruction,
             template=None if template is None else read_template(template),

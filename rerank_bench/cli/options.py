@@ -101,6 +101,14 @@ NegativeToken = Annotated[
     str | None,
     typer.Option(metavar="TOKEN", help="Its answer that means not relevant.", rich_help_panel=MODEL_PANEL),
 ]
+CodeRevision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMIT",
+        help="Commit of that code where it lies in another repository, as that of gte-multilingual does.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 PositiveLabel = Annotated[
     str | None,
     typer.Option(
