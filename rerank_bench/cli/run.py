@@ -44,6 +44,7 @@ def run(
         int | None,
         typer.Option(metavar="N", min=1, help="Only the first N queries of each data set; never comparable."),
     ] = None,
+    measure_latency: options.MeasureLatency = False,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=options.MODEL_PANEL)
     ] = "auto",
@@ -56,6 +57,7 @@ def run(
             rich_help_panel=options.MODEL_PANEL,
         ),
     ] = options.DtypeChoice.auto,
+    check_dtype: options.CheckDtype = None,
     max_length: Annotated[
         int | None,
         typer.Option(
@@ -159,6 +161,8 @@ def run(
             split=split,
             limit=limit,
             use_cache=not no_cache,
+            measure_latency=measure_latency,
+            check_dtype=None if check_dtype is None else check_dtype.value,
             scorer={
                 "family": family,
                 "revision": revision,

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rerank_bench.data.suites import Selection, resolve_datasets
-from rerank_bench.errors import ConfigError
+from rerank_bench.errors import ConfigError, describe_unknown
 from rerank_bench.evaluation.measures import STANDARD_MEASURES, parse_measures
 from rerank_bench.first_stage.candidates import parse_first_stage
 from rerank_bench.pipeline.depths import check_depths
 from rerank_bench.records import VIEWS, View
 from rerank_bench.reporting.run_folder import file_stem
+from rerank_bench.scoring.devices import DTYPES
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.specs import DEMO, ModelSpec, parse_model_spec
 
@@ -47,6 +48,10 @@ class RunConfig:
     """Whether stored scores are used and new ones stored; without, every pair is scored afresh."""
     allow_missing_queries: bool = False
     """Whether judged queries that a stored run (``run:FILE``) lacks count 0; they are an error otherwise."""
+    measure_latency: bool = False
+    """Whether the time that one query takes alone is measured, on a sample of each data set's queries."""
+    check_dtype: str | None = None
+    """Precision in which such a sample is scored again, to say how far both rank alike; ``None``: it is not."""
     scorer: Mapping[str, Any] = field(default_factory=dict)
     """Fields of ``ScorerConfig``."""
 
@@ -55,9 +60,22 @@ class RunConfig:
         if self.limit is not None and self.limit < 1:
             msg = f"limit is {self.limit}, expected at least 1 query"
             raise ConfigError(msg)
+        if self.check_dtype is not None:
+            _check_check_dtype(self.check_dtype, str(self.scorer.get("dtype", "auto")))
         if self.view not in VIEWS:
             msg = f"view is {self.view!r}, expected one of {', '.join(VIEWS)}"
             raise ConfigError(msg)
+
+
+def _check_check_dtype(check_dtype: str, dtype: str) -> None:
+    known = [name for name in DTYPES if name != "auto"]
+    if check_dtype not in known:
+        raise ConfigError(describe_unknown("dtype to check against", [check_dtype], known))
+    if check_dtype == dtype:
+        msg = (
+            f"the run is in {dtype}, and would be checked against {check_dtype}; name another precision for one of them"
+        )
+        raise ConfigError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from rerank_bench.evaluation.evaluate import evaluate_reranker, evaluate_suite
 from rerank_bench.evaluation.significance import DEFAULT_SEED, RESAMPLES
 from rerank_bench.evaluation.summaries import measure_to_json, ties_to_json, view_to_json
 from rerank_bench.pipeline.candidates import PreparedDataset, cut_dataset
+from rerank_bench.pipeline.extras import NO_EXTRAS, Extras, measure_extras
 from rerank_bench.pipeline.request import Request
 from rerank_bench.pipeline.scores import ModelScores, PoolScores, rank_ids, score_texts
 from rerank_bench.provenance import describe_invocation
@@ -66,23 +67,32 @@ def run_model(
         ScoringError: The model cannot be loaded, or its output is wrong.
         EnvironmentMissingError: A device, an extra, the network or disk space is missing.
     """
-    scoring_pass = None if scorer is None else score_texts(scorer, prepared)
+    scoring_pass, extras = None, NO_EXTRAS
+    if scorer is not None:
+        scoring_pass = score_texts(scorer, prepared)
+        extras = measure_extras(model, scorer, prepared, request, scoring_pass)
     for depth in request.depths:
         at_depth = [cut_dataset(ready, depth) for ready in prepared]
         if scoring_pass is None:
             scored = rank_ids(model, at_depth, depth, allow_missing_queries=request.config.allow_missing_queries)
         else:
             scored = scoring_pass.at(at_depth)
-        yield _write_outcome(model, scored, at_depth, depth, request)
+        yield _write_outcome(model, scored, at_depth, depth, request, extras)
 
 
 def _write_outcome(
-    model: ModelSpec, scored: ModelScores, prepared: Sequence[PreparedDataset], depth: int, request: Request
+    model: ModelSpec,
+    scored: ModelScores,
+    prepared: Sequence[PreparedDataset],
+    depth: int,
+    request: Request,
+    extras: Extras,
 ) -> RunOutcome:
     """Evaluate one model's scores at one depth, and write its run folder."""
     datasets: dict[str, dict[str, Any]] = {}
     artifacts: dict[str, DatasetArtifacts] = {}
-    for ready, pool_scores in zip(prepared, scored.datasets, strict=True):
+    extra_blocks = extras.at(prepared, scored, depth)
+    for ready, pool_scores, extra in zip(prepared, scored.datasets, extra_blocks, strict=True):
         started = time.perf_counter()
         evaluation = evaluate_reranker(
             query_ids=list(ready.dataset.queries),
@@ -95,7 +105,7 @@ def _write_outcome(
         timing = {"load_seconds": ready.load_seconds, "evaluate_seconds": time.perf_counter() - started}
         name = ready.dataset.name
         counts = {**evaluation.counts, **pool_scores.counts}
-        datasets[name] = _dataset_block(ready, evaluation, counts, timing | dict(pool_scores.pairs))
+        datasets[name] = _dataset_block(ready, evaluation, counts, timing | dict(pool_scores.pairs)) | extra
         artifacts[name] = _artifacts(ready, pool_scores, evaluation)
     result = {
         "schema_version": SCHEMA_VERSION,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -71,6 +72,18 @@ class LazyScorer:
             )
             self.load_seconds = time.perf_counter() - started
         return self._loaded
+
+    def unload(self) -> None:
+        """Give the model's memory back; it is loaded again if it is needed again."""
+        self._loaded = None
+
+    def in_this_process(self) -> LoadedScorer:
+        """Return the model loaded in this process; of several devices the first one, and the others are given back."""
+        devices = self._config.devices
+        if not devices:
+            return self.loaded
+        self.unload()
+        return load_scorer(self._spec, config=replace(self._config, device=devices[0], devices=()))
 
     @property
     def counts_tokens(self) -> bool:
