@@ -15,7 +15,7 @@ def candidates(
     *,
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Data-set name or folder.")],
     first_stage: options.FirstStage = "bm25",
-    depth: options.Depth = 100,
+    depth: options.Depth = "100",
     split: options.Split = "test",
     out: Annotated[
         Path | None, typer.Option(metavar="RUN.trec.gz", help="Also write the list here, as a TREC run.")
@@ -27,8 +27,10 @@ def candidates(
     with command(quiet=quiet, resume_hint="Run the same command again."):
         from rerank_bench.cli.render import render_candidates
         from rerank_bench.pipeline.candidates import summarise_candidates
+        from rerank_bench.pipeline.depths import parse_depth
 
-        summary = summarise_candidates(dataset, first_stage=first_stage, depth=depth, split=split, out=out)
+        depth_of_list = parse_depth(depth)
+        summary = summarise_candidates(dataset, first_stage=first_stage, depth=depth_of_list, split=split, out=out)
         if json:
             print_json(summary)
         else:

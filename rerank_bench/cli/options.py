@@ -49,7 +49,15 @@ Quiet = Annotated[
         "--quiet", "-q", help="No progress and no notes; errors are still shown.", rich_help_panel=OUTPUT_PANEL
     ),
 ]
-Depth = Annotated[int, typer.Option(metavar="N", min=1, help="Documents that the first stage keeps per query.")]
+Depth = Annotated[str, typer.Option(metavar="N", help="Documents that the first stage keeps per query.")]
+Depths = Annotated[
+    str,
+    typer.Option(
+        metavar="N[,N…]",
+        help="Documents that the first stage keeps per query; several, such as 10,20,50,100, cost one scoring pass, at the "
+        "greatest, and give a run folder each: MODEL@10, MODEL@20 …",
+    ),
+]
 Split = Annotated[str, typer.Option(metavar="NAME", help="Split of a BEIR folder: qrels/NAME.tsv.")]
 FirstStage = Annotated[
     str,
@@ -73,21 +81,6 @@ Devices = Annotated[
         metavar="LIST",
         help="Several devices of this machine, a process on each, with the same scores: CUDA devices such as 0,1,2,3, or "
         "cpu,cpu.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-MeasureLatency = Annotated[
-    bool,
-    typer.Option(
-        "--measure-latency",
-        help="Also time single queries (up to 100 per data set): one list alone, from texts to scores.",
-    ),
-]
-CheckDtype = Annotated[
-    DtypeChoice | None,
-    typer.Option(
-        metavar="NAME",
-        help="Also score up to 100 queries per data set in this precision, such as float32, and say how far both rank alike.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -115,14 +108,6 @@ PositiveToken = Annotated[
 NegativeToken = Annotated[
     str | None,
     typer.Option(metavar="TOKEN", help="Its answer that means not relevant.", rich_help_panel=MODEL_PANEL),
-]
-CodeRevision = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COMMIT",
-        help="Commit of that code where it lies in another repository, as that of gte-multilingual does.",
-        rich_help_panel=MODEL_PANEL,
-    ),
 ]
 PositiveLabel = Annotated[
     str | None,

@@ -10,8 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rerank_bench.cli.render_extras import print_agreements, print_latencies
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -20,25 +18,25 @@ if TYPE_CHECKING:
     from rerank_bench.data.verify import DatasetCheck
     from rerank_bench.evaluation.stored_run import StoredRunEvaluation
     from rerank_bench.pipeline.run import RunReport
+    from rerank_bench.reporting.columns import Row
     from rerank_bench.reporting.page import LeaderboardPage
 
 
 def render_report(console: Console, report: RunReport) -> None:
-    """Print the models of one run as a table, then where everything stands."""
+    """Print the models of one run as a table, one for every depth, then where everything stands."""
     from rerank_bench.reporting.leaderboard import frame_from_rows
     from rerank_bench.reporting.rows import rows_from_result
     from rerank_bench.reporting.terminal import render_terminal
 
-    rows = [
-        row
-        for outcome in report.outcomes
-        for row in rows_from_result(outcome.result, str(outcome.folder), allow_incomparable=True)
-    ]
-    console.print(render_terminal(frame_from_rows(rows), view=report.view, width=console.width))
-    results = [outcome.result for outcome in report.outcomes]
-    _print_extra_measures(console, results)
-    print_latencies(console, results)
-    print_agreements(console, results)
+    rows_by_depth: dict[int, list[Row]] = {}
+    for outcome in report.outcomes:
+        rows = rows_from_result(outcome.result, str(outcome.folder), allow_incomparable=True)
+        rows_by_depth.setdefault(outcome.result["request"]["depth"], []).extend(rows)
+    for number, rows in enumerate(rows_by_depth.values()):
+        if number:
+            console.print()
+        console.print(render_terminal(frame_from_rows(rows), view=report.view, width=console.width))
+    _print_extra_measures(console, [outcome.result for outcome in report.outcomes])
     console.print()
     places: list[tuple[str, object]] = [("results", f"{report.folder}/")]
     if report.leaderboard is None:

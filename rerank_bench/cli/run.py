@@ -36,15 +36,21 @@ def run(
         list[str] | None, typer.Option("--suite", "-s", metavar="NAME", help="Suite of data sets; repeatable.")
     ] = None,
     first_stage: options.FirstStage = "bm25",
-    depth: options.Depth = 100,
+    depth: options.Depths = "100",
     measure: options.Measures = None,
     view: options.View = options.ViewChoice.end_to_end,
+    allow_missing_queries: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing-queries",
+            help="Judged queries that a stored run (run:FILE) lacks count 0, and are reported.",
+        ),
+    ] = False,
     split: options.Split = "test",
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Only the first N queries of each data set; never comparable."),
     ] = None,
-    measure_latency: options.MeasureLatency = False,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=options.MODEL_PANEL)
     ] = "auto",
@@ -57,7 +63,6 @@ def run(
             rich_help_panel=options.MODEL_PANEL,
         ),
     ] = options.DtypeChoice.auto,
-    check_dtype: options.CheckDtype = None,
     max_length: Annotated[
         int | None,
         typer.Option(
@@ -96,11 +101,10 @@ def run(
         bool,
         typer.Option(
             "--trust-remote-code",
-            help="Let the checkpoint run Python code of its own; of a hub model, at --revision COMMIT only.",
+            help="Let the checkpoint bring code of its own.",
             rich_help_panel=options.MODEL_PANEL,
         ),
     ] = False,
-    code_revision: options.CodeRevision = None,
     positive_label: options.PositiveLabel = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
@@ -142,6 +146,7 @@ def run(
     """
     with command(quiet=quiet, resume_hint=RESUME_HINT):
         from rerank_bench.cli.render import render_report
+        from rerank_bench.pipeline.depths import parse_depths
         from rerank_bench.pipeline.request import RunConfig
         from rerank_bench.pipeline.run import run_models
         from rerank_bench.scoring.device_list import parse_devices
@@ -153,7 +158,7 @@ def run(
             datasets=tuple(dataset or ()),
             suites=tuple(suite or ()),
             first_stage=first_stage,
-            depth=depth,
+            depth=parse_depths(depth),
             extra_measures=tuple(measure or ()),
             view=view.value,
             out=out,
@@ -161,13 +166,11 @@ def run(
             split=split,
             limit=limit,
             use_cache=not no_cache,
-            measure_latency=measure_latency,
-            check_dtype=None if check_dtype is None else check_dtype.value,
+            allow_missing_queries=allow_missing_queries,
             scorer={
                 "family": family,
                 "revision": revision,
                 "trust_remote_code": trust_remote_code,
-                "code_revision": code_revision,
                 "device": device,
                 "devices": () if devices is None else parse_devices(devices),
                 "dtype": dtype.value,

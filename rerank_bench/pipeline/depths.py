@@ -47,7 +47,7 @@ def check_depths(depth: int | Sequence[int]) -> tuple[int, ...]:
     Raises:
         ConfigError: There is none, one is below 1 or no whole number, or one is there twice.
     """
-    depths = (depth,) if isinstance(depth, int) else tuple(depth)
+    depths = (depth,) if isinstance(depth, int | str) else tuple(depth)
     wrong = [value for value in depths if not isinstance(value, int) or isinstance(value, bool) or value < 1]
     if wrong or not depths:
         msg = f"depth is {wrong[0]!r}, {_EXPECTED}" if wrong else f"depth is an empty list, {_EXPECTED}"
