@@ -24,10 +24,12 @@ def install(session: nox.Session, *groups: str) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the default test suite (no GPU, no network); with coverage when nothing narrows it down."""
+    """Run the default test suite (no GPU, no network); when nothing narrows it down, with coverage and our own gate."""
     install(session, "test")
     coverage = ["--cov", "--cov-report=term:skip-covered"] if not session.posargs else []
     session.run("pytest", "-m", DEFAULT_MARKERS, "-n", "2", *coverage, *session.posargs)
+    if not session.posargs:
+        session.run("python", "tests/self_gate.py")
 
 
 @nox.session

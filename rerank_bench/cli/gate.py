@@ -127,7 +127,9 @@ def gate(
         if json:
             print_json([report.as_dict() for report in reports])
         else:
-            for report in reports:
+            for number, report in enumerate(reports):
+                if number:
+                    typer.echo()
                 render_gate(stdout_console(), report)
         _write_files(reports, junit=junit, comment=comment)
         code = min((report.exit_code for report in reports if report.exit_code), default=0)  # 1 lost before 4

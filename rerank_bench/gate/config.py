@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -226,5 +227,5 @@ def _gate(name: str, defaults: Mapping[str, Any], own: Mapping[str, Any], folder
     tripwires = Tripwires(**{**defaults.get("tripwires", {}), **own.get("tripwires", {})})
     for place in ("baseline", "run"):
         if place in fields:
-            fields[place] = str(folder / fields[place])
+            fields[place] = os.path.normpath(folder / fields[place])
     return GateConfig(**fields | {"name": name, "tripwires": tripwires})

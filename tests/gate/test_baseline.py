@@ -13,12 +13,13 @@ import pytest
 
 from rerank_bench.errors import ComparisonError, ConfigError, DataError, ParseError
 from rerank_bench.gate.baseline import BASELINE_SCHEMA_VERSION, is_baseline_file, read_baseline
-from rerank_bench.gate.config import GateConfig
+from rerank_bench.gate.config import GateConfig, read_gates
 from rerank_bench.gate.gating import accept_run, check_gate
-from rerank_bench.gate.history import read_history
+from rerank_bench.gate.history import check_is_accepted, history_path, read_history
 from rerank_bench.reporting.stored_result import read_stored_result
 
 MakeRun = Callable[..., Path]
+OWN_GATES = Path(__file__).parents[1] / "baselines" / "gates.toml"
 
 
 @pytest.fixture
@@ -215,3 +216,12 @@ def test_what_is_no_baseline_file_is_not_overwritten(make_run: MakeRun, tmp_path
             accept_run(GateConfig(baseline=str(path), run=str(run)), reason="x")
     with pytest.raises(ConfigError, match="for a reason; say it with --reason"):
         accept_run(GateConfig(baseline=str(tmp_path / "base.json"), run=str(run)), reason=" ")
+
+
+@pytest.mark.parametrize("gate", read_gates(OWN_GATES).values(), ids=lambda gate: str(gate.name))
+def test_the_projects_own_baselines_are_the_accepted_ones(gate: GateConfig) -> None:
+    source = read_baseline(gate.baseline)
+    check_is_accepted(source)
+    assert history_path(source.path).exists()
+    if gate.mode == "repro":
+        assert all(len(source.ranking(dataset)) for dataset in source.datasets)
