@@ -98,6 +98,7 @@ def compare_runs(sources: Sequence[RunSource], config: CompareConfig | None = No
     pairs = _choose_pairs(runs, baseline)
     num_pairs = len(pairs) * (len(datasets) + len(suites))
     flips = _num_flips(num_pairs, config)
+    notes += _too_many_pairs(num_pairs, config.resamples if groups else flips, config.alpha)
     named = [*((name, (name,)) for name in datasets), *suites.items()]
     scopes = []
     with track("compare", total=len(named), unit="means") as advance:
@@ -155,6 +156,17 @@ def _num_flips(num_pairs: int, config: CompareConfig) -> int:
     return max(config.resamples, min(MAX_FLIPS, math.ceil(FLIPS_PER_THRESHOLD * num_pairs / config.alpha)))
 
 
+def _too_many_pairs(num_pairs: int, draws: int, alpha: float) -> list[str]:
+    smallest = num_pairs / (draws + 1)
+    if smallest < alpha:
+        return []
+    note = (
+        f"{num_pairs:,} pairs are shown, so that no adjusted p can fall below {min(smallest, 1):.2g}; "
+        f"compare fewer with --baseline or --dataset"
+    )
+    return [note]
+
+
 def _compare_scope(
     name: str,
     datasets: Sequence[str],
@@ -183,7 +195,7 @@ def _compare_scope(
         before, after, [None] * len(pairs), seed=config.seed, resamples=config.resamples, flips=flips
     )
     t_tests = paired_t_p_values([b - a for a, b in zip(before, after, strict=True)])
-    if any(len(columns) > 1 for _, columns in members):
+    if config.group_by is not None:
         summaries, t_tests = _over_seeds(summaries, strata, [columns for _, columns in members], pairs, config)
     labels = [label for label, _ in members]
     return Scope(

@@ -5,7 +5,7 @@ runs within each group.  By itself that is wrong where it matters: two or three 
 little (17% of true null hypotheses rejected at 5%, three seeds a side that vary more than queries do), and what varies
 by seed and query at once is counted three times.  So the resamples give the shape of the distribution, and its width is
 that of the standard error from the variances of queries and seeds, times the ratio of the t quantile to the normal one
-at Satterthwaite's degrees of freedom (4% to 6% in the same simulations; docs/compare.md).
+at Satterthwaite's degrees of freedom (4% to 6% in such simulations; docs/compare.md).
 
 References:
     Owen, "The Pigeonhole Bootstrap", 2007, https://doi.org/10.1214/07-AOAS122, for resampling two crossed factors.

@@ -167,6 +167,12 @@ def test_p_values_can_fall_below_alpha_however_many_pairs_there_are(three: list[
     comparison = compare_folders(*three, alpha=0.0005)
     assert comparison.flips == 200_000
     assert comparison.num_pairs / (comparison.flips + 1) < 0.0005
+    assert comparison.notes == ()
+
+
+def test_a_level_that_no_p_value_can_reach_is_said(three: list[Path]) -> None:
+    (note,) = compare_folders(*three, alpha=0.00001).notes
+    assert note.startswith("9 pairs are shown, so that no adjusted p can fall below 4.5e-05; compare fewer")
 
 
 def test_another_measure_and_another_view(runs: Path) -> None:

@@ -17,7 +17,7 @@ from rerank_bench.comparison.compare import CompareConfig, compare_runs
 from rerank_bench.comparison.documents import render_csv, render_latex, render_markdown
 from rerank_bench.comparison.layout import join_letters
 from rerank_bench.comparison.opening import open_sources
-from rerank_bench.comparison.records import Comparison
+from rerank_bench.comparison.records import Comparison, comparison_to_json
 from rerank_bench.comparison.terminal import render_terminal
 
 SIZES = {"NanoClimateFEVER": 30, "NanoQuoraRetrieval": 17}
@@ -103,3 +103,10 @@ def test_what_has_no_value_is_empty_or_a_dash(tmp_path: Path) -> None:
 def test_letters_are_kept_apart_where_one_has_two_characters() -> None:
     assert join_letters(("a", "b")) == "ab"
     assert join_letters(("z", "aa")) == "z,aa"
+
+
+def test_the_shape_of_the_json_is_documented(comparisons: dict[str, Comparison]) -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    value = comparison_to_json(comparisons["three"])
+    for block in (value, value["runs"][0], value["scopes"][0], value["scopes"][0]["pairs"][0]):
+        assert [key for key in block if f"`{key}`" not in documented] == []

@@ -70,6 +70,9 @@ def test_means_over_seeds_are_compared(tmp_path: Path, monkeypatch: pytest.Monke
     assert pair.ci is not None
     assert pair.ci[0] < pair.difference < pair.ci[1]
     assert comparison.notes == ("one run only of b: how much it would vary with another seed is not known",)
+    single = compare_runs(sources[1:], CompareConfig(group_by="seed"))
+    assert single.is_over_seeds
+    assert single.notes == ("one run only of a, b: how much it would vary with another seed is not known",)
     with pytest.raises(ConfigError, match="at least two runs, found a; name another one"):
         compare_runs(sources[:2], CompareConfig(group_by="seed"))
 
