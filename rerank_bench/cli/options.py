@@ -84,6 +84,21 @@ Devices = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+MeasureLatency = Annotated[
+    bool,
+    typer.Option(
+        "--measure-latency",
+        help="Also time single queries (up to 100 per data set): one list alone, from texts to scores.",
+    ),
+]
+CheckDtype = Annotated[
+    DtypeChoice | None,
+    typer.Option(
+        metavar="NAME",
+        help="Also score up to 100 queries per data set in this precision, such as float32, and say how far both rank alike.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 Instruction = Annotated[
     str | None,
     typer.Option(
@@ -108,6 +123,14 @@ PositiveToken = Annotated[
 NegativeToken = Annotated[
     str | None,
     typer.Option(metavar="TOKEN", help="Its answer that means not relevant.", rich_help_panel=MODEL_PANEL),
+]
+CodeRevision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMIT",
+        help="Commit of that code where it lies in another repository, as that of gte-multilingual does.",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 PositiveLabel = Annotated[
     str | None,

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rerank_bench.cli.render_extras import print_agreements, print_latencies
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -36,7 +38,10 @@ def render_report(console: Console, report: RunReport) -> None:
         if number:
             console.print()
         console.print(render_terminal(frame_from_rows(rows), view=report.view, width=console.width))
-    _print_extra_measures(console, [outcome.result for outcome in report.outcomes])
+    results = [outcome.result for outcome in report.outcomes]
+    _print_extra_measures(console, results)
+    print_latencies(console, results)
+    print_agreements(console, results)
     console.print()
     places: list[tuple[str, object]] = [("results", f"{report.folder}/")]
     if report.leaderboard is None:

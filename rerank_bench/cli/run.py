@@ -51,6 +51,7 @@ def run(
         int | None,
         typer.Option(metavar="N", min=1, help="Only the first N queries of each data set; never comparable."),
     ] = None,
+    measure_latency: options.MeasureLatency = False,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=options.MODEL_PANEL)
     ] = "auto",
@@ -63,6 +64,7 @@ def run(
             rich_help_panel=options.MODEL_PANEL,
         ),
     ] = options.DtypeChoice.auto,
+    check_dtype: options.CheckDtype = None,
     max_length: Annotated[
         int | None,
         typer.Option(
@@ -101,10 +103,11 @@ def run(
         bool,
         typer.Option(
             "--trust-remote-code",
-            help="Let the checkpoint bring code of its own.",
+            help="Let the checkpoint run Python code of its own; of a hub model, at --revision COMMIT only.",
             rich_help_panel=options.MODEL_PANEL,
         ),
     ] = False,
+    code_revision: options.CodeRevision = None,
     positive_label: options.PositiveLabel = None,
     instruction: options.Instruction = None,
     template: options.Template = None,
@@ -167,10 +170,13 @@ def run(
             limit=limit,
             use_cache=not no_cache,
             allow_missing_queries=allow_missing_queries,
+            measure_latency=measure_latency,
+            check_dtype=None if check_dtype is None else check_dtype.value,
             scorer={
                 "family": family,
                 "revision": revision,
                 "trust_remote_code": trust_remote_code,
+                "code_revision": code_revision,
                 "device": device,
                 "devices": () if devices is None else parse_devices(devices),
                 "dtype": dtype.value,
