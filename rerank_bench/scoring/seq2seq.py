@@ -6,23 +6,17 @@ the same order, without its saturation.  Source: Nogueira et al., 2020, https://
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rerank_bench.errors import ScoringError
-from rerank_bench.scoring.answers import Question, answer_margin, find_question, reduce_head
-from rerank_bench.scoring.causal_lm import PROBE, describe_prompts
+from rerank_bench.scoring.answers import find_question, reduce_head
 from rerank_bench.scoring.checkpoints import Checkpoint
-from rerank_bench.scoring.launching import Launched
 from rerank_bench.scoring.loading import load_model, load_tokenizer, lower_trunk, resolve_max_length
 from rerank_bench.scoring.prompt_assembly import PromptTokenizer
-from rerank_bench.scoring.runtime import ModelRuntime, check_padding
-from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
-from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary
+from rerank_bench.scoring.prompted_scorer import PromptedScorer
+from rerank_bench.scoring.runtime import ModelRuntime
+from rerank_bench.scoring.scorer import ScorerConfig
 
 if TYPE_CHECKING:
     import torch
@@ -30,17 +24,10 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE = "monot5"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Seq2SeqScorer:
-    """A loaded encoder-decoder, its head reduced to the answers."""
+class Seq2SeqScorer(PromptedScorer):
+    """A loaded encoder-decoder."""
 
-    runtime: ModelRuntime
-    tokenizer: PromptTokenizer
-    question: Question
-    num_parameters: int
-    """Of the whole model, its head over the vocabulary included."""
-    start_id: int
-    """The token that decoding starts with."""
+    __slots__ = ()
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, config: ScorerConfig) -> Seq2SeqScorer:
@@ -59,47 +46,18 @@ class Seq2SeqScorer:
         prompts = PromptTokenizer(checkpoint.name, tokenizer, question.template, max_length, closes=True)
         reduce_head(checkpoint.name, model, question.token_ids)
         runtime = ModelRuntime.place(checkpoint, config, model, _place)
-        scorer = cls(runtime, prompts, question, num_parameters, start_id)
-        check_padding(checkpoint.name, scorer.encode(*PROBE), scorer.score_batch, is_exact=runtime.is_float32)
-        return scorer
+        return cls(runtime, prompts, question, num_parameters, _forward_first(runtime.model, start_id), 0).checked()
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256, hex, of all that decides a score."""
-        return self.runtime.fingerprint(self.question.fingerprint(), self.tokenizer.max_length)
 
-    @property
-    def default_batch_tokens(self) -> int:
-        """Budget when the user names none."""
-        return self.runtime.default_batch_tokens
+def _forward_first(model: Any, start_id: int) -> Callable[..., Any]:
+    """Return the model's forward for one decoded token, after the one that decoding starts with."""
 
-    def describe(self) -> dict[str, Any]:
-        """Return what a result records of the model, JSON-able."""
-        return self.runtime.describe() | describe_prompts(self.question, self.tokenizer, self.num_parameters)
-
-    def peak_device_bytes(self) -> int | None:
-        """Return the highest device memory so far, in bytes."""
-        return self.runtime.peak_device_bytes()
-
-    def encode(self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> EncodedItems:
-        """Tokenise pairs given as (N, 2) indices into the texts."""
-        items = self.tokenizer.encode(queries, docs, pairs)
-        check_vocabulary(self.runtime.name, items.flats, self.runtime.num_embeddings)
-        return items
-
-    def score_batch(self, batch: TokenBatch) -> Launched:
-        """Launch a batch of (B,) float32 logit differences."""
-        return self.runtime.launch(batch, _first_margin, forward=self._forward)
-
-    def _forward(self, **inputs: torch.Tensor) -> Any:
+    def forward(**inputs: torch.Tensor) -> Any:
         ids = inputs["input_ids"]
-        start = ids.new_full((len(ids), 1), self.start_id)  # (B, 1)
-        return self.runtime.model(**inputs, decoder_input_ids=start, use_cache=False)
+        start = ids.new_full((len(ids), 1), start_id)  # (B, 1)
+        return model(**inputs, decoder_input_ids=start, use_cache=False)
 
-
-def _first_margin(outputs: Any, _mask: torch.Tensor) -> torch.Tensor:
-    margin: torch.Tensor = answer_margin(outputs.logits[:, 0])  # (B, T)
-    return margin
+    return forward
 
 
 def _start_id(checkpoint: Checkpoint, model: Any) -> int:
