@@ -64,7 +64,7 @@ def accelerate(
     runtime = scorer.runtime
     reason = why_not_packed(runtime.device)
     if reduction is None:
-        reason = reason or "the head reads more than one vector of a pair"
+        reason = reason or "the head reads more than one vector of an item"
     elif reason is None:
         # What one kernel refuses, such as a width of heads, the other body may still do.
         for body in dict.fromkeys((choose_body(runtime.device, runtime.dtype), "runs")):

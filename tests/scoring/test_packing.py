@@ -186,7 +186,7 @@ def test_a_head_that_reads_more_than_one_vector_runs_padded(classifier: Make) ->
         )
     assert again.runtime.packed is None
     assert notes.messages == [
-        f"{inner.runtime.name}: batches are padded (the head reads more than one vector of a pair)"
+        f"{inner.runtime.name}: batches are padded (the head reads more than one vector of an item)"
     ]
     assert head_reduction(inner.runtime.model) == "first"
 
