@@ -66,7 +66,7 @@ def open_sources(
         path = Path(location)
         opened.append(
             TrecSource(
-                label=re.sub(r"(\.run)?(\.trec|\.txt|\.run)?(\.gz)?$", "", path.name) or path.name,
+                label=_bare_name(path),
                 location=location,
                 datasets=(dataset,),
                 path=path,
@@ -189,7 +189,7 @@ def _judgements(
     common = [name for name in (folders[0].datasets if folders else ()) if all(name in f.datasets for f in folders)]
     names = list(datasets) or common
     if not names and qrels is not None:
-        names = [re.sub(r"(\.qrels)?(\.txt|\.tsv|\.trec|\.qrels)?(\.gz)?$", "", Path(qrels).name) or "qrels"]
+        names = [_bare_name(Path(qrels))]
     if len(names) != 1:
         found = f"found {', '.join(names)}" if names else "found none"
         msg = (
@@ -207,3 +207,8 @@ def _judgements(
 
     dataset = load_dataset(name)
     return dataset.name, dataset.qrels
+
+
+def _bare_name(path: Path) -> str:
+    """Return a file's name without what says that it is a run or holds judgements."""
+    return re.sub(r"^qrels\.(?=.)|(?<=.)(\.(run|trec|qrels|res|txt|tsv|gz))+$", "", path.name)

@@ -209,3 +209,16 @@ def test_comparing_loads_neither_torch_nor_pandas(runs: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_published_runs_of_trec_dl_2019(shared_data: Path) -> None:
+    """Values from the overview of the track and its runs: a cross-encoder against the BM25 list that it reranked."""
+    folder = shared_data / "trec_dl_2019"
+    names = ("BM25.2019.res.gz", "bm25_VBERT.2019.res.gz")
+    sources = open_sources([str(folder / name) for name in names], qrels=folder / "qrels.dl19-passage.txt")
+    (scope,) = compare_runs(sources).scopes
+    (pair,) = scope.pairs
+    assert (pair.reference_value, pair.value) == pytest.approx((0.4795, 0.6855), abs=5e-5)
+    assert scope.num_queries == 43
+    assert pair.p_adjusted < 0.001
+    assert pair.better > pair.worse

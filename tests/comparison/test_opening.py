@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 
@@ -123,3 +124,28 @@ def test_a_folder_that_was_written_anew_is_not_what_the_row_says(tmp_path: Path)
 def test_judgements_that_nothing_needs_are_refused(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is for TREC runs"):
         open_sources([str(runs / "weak")], qrels=tmp_path / "q.txt")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("beta.run.trec.gz", "beta"),
+        ("BM25.2019.res.gz", "BM25.2019"),
+        ("qrels.dl19-passage.txt", "dl19-passage"),
+        ("beta.qrels.gz", "beta"),
+        ("test.tsv", "test"),
+        ("qrels", "qrels"),
+        (".trec", ".trec"),
+        ("a.b", "a.b"),
+    ],
+)
+def test_a_file_gives_its_name(tmp_path: Path, file: str, name: str) -> None:
+    (tmp_path / "q.txt").write_text("q 0 d 1\n", encoding="utf-8")
+    text = "q Q0 d 1 1 x\n"
+    if file.endswith(".gz"):
+        with gzip.open(tmp_path / file, "wt", encoding="utf-8") as stream:
+            stream.write(text)
+    else:
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    (source,) = open_sources([str(tmp_path / file)], qrels=tmp_path / "q.txt")
+    assert (source.label, source.datasets) == (name, ("q",))
