@@ -63,7 +63,7 @@ def average_precision(scores: NDArray[np.float32], labels: NDArray[np.float32]) 
         labels: (N,) 0 or 1, with at least one 1.
     """
     order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(labels[order])  # (N,) positives among the best
+    hits = np.cumsum(labels[order], dtype=np.float64)  # (N,) positives among the best
     is_last = np.append(np.diff(scores[order]) != 0, True)  # equal scores pass a threshold together
     precision = hits[is_last] / (np.flatnonzero(is_last) + 1)
     recall = hits[is_last] / hits[-1]

@@ -37,6 +37,13 @@ class Needs:
     difference: bool = False
     """Two different labels in every group."""
 
+    @property
+    def range(self) -> str:
+        """The labels that are allowed, in words."""
+        if math.isinf(self.high):
+            return f"at least {self.low:g}"
+        return f"at most {self.high:g}" if math.isinf(self.low) else f"from {self.low:g} to {self.high:g}"
+
 
 NEEDS: dict[str, Needs] = {
     "bce": Needs(groups=False, low=0.0, high=1.0),
@@ -94,7 +101,7 @@ def check_examples(examples: Examples, recipe: LossRecipe) -> None:
         examples,
         np.unique(owners[outside]).tolist(),
         lambda i: f"labels {_shown(examples[i].labels)}",
-        f"expected from {needs.low:g} to {needs.high:g} for the loss {recipe.name!r}",
+        f"expected {needs.range} for the loss {recipe.name!r}",
     )
     if np.ptp(examples.labels) == 0:
         msg = f"{where}: all {len(examples.labels):,} labels are {examples.labels[0]:g}; there is nothing to learn"

@@ -52,10 +52,11 @@ class Rows:
 
     def locate(self, row: int) -> str:
         """Return where a row (from 0) stands: ``train.jsonl, line 3`` or ``train.parquet, row 3``."""
+        first = 0
         for file in self.files:
-            if row < file.num_rows:
-                return _place(file, row)
-            row -= file.num_rows
+            if row < first + file.num_rows:
+                return _place(file, row - first)
+            first += file.num_rows
         msg = f"row {row} is past the last one"
         raise IndexError(msg)
 

@@ -112,10 +112,11 @@ def train(
     _check_best_by(watch, recipe)
     model, tokenizer, max_length = load_base(recipe)
     if recipe.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    checkpoint = open_job(folder, job, about or {})
+        # Renamed in transformers 5.x; the older name goes in 6.
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     collator = Collator(tokenizer, max_length, recipe.mini_batch)
     settings = _settings(recipe, folder, watch, device=device)
+    checkpoint = open_job(folder, job, about or {})
     settings.eval_on_start = watch.measures and checkpoint is None
     trainer = GroupTrainer(
         recipe=recipe,
@@ -328,7 +329,7 @@ def _settings(recipe: Recipe, folder: Path, watch: Watch, *, device: str) -> tra
         eval_steps=steps,
         save_strategy="steps" if steps else "no",
         save_steps=steps or 500,
-        save_total_limit=recipe.keep_checkpoints,
+        save_total_limit=recipe.keep_checkpoints + (watch.best_by is not None),
         metric_for_best_model=f"eval_{watch.best_by}" if watch.best_by else None,
         greater_is_better=watch.best_by != LOSS if watch.best_by else None,
         remove_unused_columns=False,
