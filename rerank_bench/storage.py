@@ -109,6 +109,25 @@ def _default_mode() -> int:
     return 0o666 & ~mask
 
 
+def check_writable(path: str | Path) -> None:
+    """Raise unless ``path`` can be written or replaced, and leave nothing behind: for what is written after long work.
+
+    Raises:
+        EnvironmentMissingError: Its folder, or the nearest one that exists, cannot be written, or the file is read-only.
+    """
+    path = Path(path)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        problem = "the file is read-only" if path.exists() and not os.access(path, os.W_OK) else None
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem is not None:
+        msg = f"{path}: cannot be written ({problem}); choose another place. Nothing has been done yet"
+        raise EnvironmentMissingError(msg)
+
+
 def remove_file(path: str | Path) -> None:
     """Remove a file; one that is not there is no error.
 

@@ -12,10 +12,13 @@ from rerank_bench.evaluation.stored_run import StoredRunEvaluation, evaluate_sto
 from rerank_bench.pipeline.candidates import prepare_dataset
 from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
 from rerank_bench.pipeline.results import RunOutcome, run_model
+from rerank_bench.pipeline.unused_options import note_unused_options
 from rerank_bench.progress import note
 from rerank_bench.records import Qrels, Run, View
 from rerank_bench.reporting.leaderboard import read_rows, update_leaderboard
 from rerank_bench.reporting.rows import rows_from_result
+from rerank_bench.reporting.run_folder import RESULT_FILE
+from rerank_bench.storage import check_writable
 from rerank_bench.trec_io import read_qrels, read_run
 
 if TYPE_CHECKING:
@@ -61,6 +64,9 @@ def run_models(config: RunConfig) -> RunReport:
     """Do what ``config`` says; see ``run``."""
     request = resolve_request(config)
     leaderboard = _find_leaderboard(request)
+    for path in (request.out / RESULT_FILE, *([] if leaderboard is None else [leaderboard])):
+        check_writable(path)  # not after hours of scoring
+    note_unused_options(request.models, request.scorer, allow_missing_queries=config.allow_missing_queries)
     scorers = _open_scorers(request)  # before the data: a model that is not there is told at once
     prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
     outcomes = []

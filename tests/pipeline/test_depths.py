@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,12 @@ def test_every_depth_of_a_sweep_equals_a_run_at_that_depth(tmp_path: Path) -> No
 def test_a_sweep_scores_once_at_its_greatest_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, str]] = []
     score = word_overlap.score
-    monkeypatch.setattr(word_overlap, "score", lambda pairs: seen.extend(pairs) or score(pairs))
+
+    def remembering(pairs: Sequence[tuple[str, str]]) -> list[float]:
+        seen.extend(pairs)
+        return score(pairs)
+
+    monkeypatch.setattr(word_overlap, "score", remembering)
     report = run(["word_overlap:score"], datasets=[TINY], depth=DEPTHS, out=tmp_path)
     assert len(seen) == len(set(seen))
     for outcome in report.outcomes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from rerank_bench.pipeline.run import RunReport, run
 from rerank_bench.progress import Advance, use_reporter
 from rerank_bench.reporting.leaderboard import read_leaderboard
 from rerank_bench.reporting.run_folder import read_result, result_schema
+from rerank_bench.reporting.stored_result import read_stored_result
 from rerank_bench.trec_io import read_run
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
@@ -203,6 +205,21 @@ def test_a_leaderboard_is_checked_before_any_work(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+UNWRITABLE = Path("/proc/self/results")
+"""Not even the superuser can make it."""
+
+
+@pytest.mark.skipif(not UNWRITABLE.parent.is_dir(), reason="this system has no /proc")
+@pytest.mark.parametrize("option", ["out", "leaderboard"])
+def test_a_place_that_cannot_be_written_is_found_before_any_work(tmp_path: Path, option: str) -> None:
+    options: dict[str, Any] = {"out": tmp_path / "out", option: UNWRITABLE / "results.csv"}
+    with pytest.raises(
+        EnvironmentMissingError, match=r"/proc/self/results/.*cannot be written .*Nothing has been done"
+    ):
+        run(["word_overlap:interrupt"], datasets=[TINY], **options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_limited_run_has_fingerprints_and_candidates_of_its_own(tmp_path: Path) -> None:
     notes: list[str] = []
 
@@ -327,6 +344,31 @@ def test_what_a_stored_run_lacks_is_counted_per_data_set(tmp_path: Path) -> None
     assert counts["queries_outside_pool"] == 1
     assert counts["queries_with_unscored_docs"] == 5
     assert "unscored_docs" not in result["model"]
+
+
+def test_queries_that_a_stored_run_lacks_count_0_where_that_is_allowed(tmp_path: Path) -> None:
+    whole = run_tiny(tmp_path / "whole", "word_overlap:score")
+    lines = (whole.outcomes[0].folder / "tiny.run.trec.gz").read_bytes()
+    path = tmp_path / "part.trec"
+    kept = [line for line in gzip.decompress(lines).decode().splitlines() if not line.startswith(("q-moon", "q-zero"))]
+    path.write_text("\n".join(kept) + "\n")
+    with pytest.raises(DataError, match=r"no results for 2 of \d judged queries .*pass --allow-missing-queries"):
+        run_tiny(tmp_path / "out", f"run:{path}")
+    report = run_tiny(tmp_path / "out", f"run:{path}", allow_missing_queries=True)
+    result = report.outcomes[0].result
+    jsonschema.Draft202012Validator(result_schema()).validate(result)
+    assert result["request"]["allow_missing_queries"] is True
+    counts = result["datasets"]["tiny"]["counts"]
+    assert counts["missing"] == 1, "q-zero has no positive judgement, so no mean runs over it"
+    stored = read_stored_result(report.outcomes[0].folder)
+    before = read_stored_result(whole.outcomes[0].folder).query_values("tiny", "end_to_end")
+    values = stored.query_values("tiny", "end_to_end")
+    for measure, pairs in before.items():
+        assert pairs["q-moon"][1] > 0 or measure == "P@1"
+        expected = {query_id: (a, 0.0 if query_id == "q-moon" else b) for query_id, (a, b) in pairs.items()}
+        assert values[measure] == expected, measure
+    assert {"q-moon", "q-zero"}.isdisjoint(stored.reranked("tiny"))
+    assert "q-moon" in stored.candidates("tiny")
 
 
 def test_a_model_that_cannot_be_opened_is_told_before_anything_is_done(tmp_path: Path) -> None:
