@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,113 @@ def test_bi_encoders_run_packed_too(pooling: str, encoder: Make, text_pairs: Tex
 def test_items_stand_one_behind_the_other() -> None:
     assert packed_attention.runs_of([3, 3, 2, 2, 2, 5]) == [(0, 2, 3), (6, 3, 2), (12, 1, 5)]
     assert packed_attention.bounds_of([3, 3, 2]).tolist() == [0, 3, 6, 8]
+
+
+def whole_row_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    bounds: Any,
+    key_bounds: Any,
+    max_query: int,
+    max_key: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> Any:
+    """What torch documents of ``varlen_attn``, token by token, on a CPU."""
+    import torch
+
+    assert bounds.dtype == key_bounds.dtype == torch.int32
+    out = torch.empty_like(query)
+    for start, stop in pairwise(bounds.tolist()):
+        assert stop - start <= min(max_query, max_key)
+        for at in range(start, stop):
+            left, right = window_size
+            first = start if left < 0 else max(start, at - left)
+            last = stop if right < 0 else min(stop, at + right + 1)
+            attended = torch.nn.functional.scaled_dot_product_attention(
+                query[None, at : at + 1].transpose(1, 2),
+                key[None, first:last].transpose(1, 2),
+                value[None, first:last].transpose(1, 2),
+                scale=scale,
+                enable_gqa=enable_gqa,
+            )
+            out[at] = attended[0, :, 0]
+    return out
+
+
+@pytest.mark.parametrize(("window", "num_key_heads"), [(None, 4), (3, 4), (1, 2), (100, 2)])
+def test_both_bodies_say_the_same(window: int | None, num_key_heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    lengths = [5, 5, 3, 1]
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, 14, 8) for heads in (4, num_key_heads, num_key_heads))
+    bounds = torch.from_numpy(packed_attention.bounds_of(lengths))
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", whole_row_attention)
+    found = [
+        packed_attention.packed_attention(
+            None,
+            query,
+            key,
+            value,
+            None,
+            packed_segments=packed_attention.Segments(bounds, 5, packed_attention.runs_of(lengths), body),
+            scaling=0.4,
+            sliding_window=window,
+        )[0]
+        for body in ("runs", "varlen")
+    ]
+    assert found[0].shape == (1, 14, 4, 8)
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_the_kernel_takes_what_it_is_given() -> None:
+    """The real operator, without values: names, types and shapes are checked by torch."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    if packed_attention.choose_body(torch.device("cuda"), torch.bfloat16) == "runs":
+        pytest.skip("this torch has no such kernel")
+    with FakeTensorMode():
+        states = torch.empty(1, 4, 14, 8, dtype=torch.bfloat16)
+        segments = packed_attention.Segments(torch.zeros(5, dtype=torch.int64), 5, [], "varlen")
+        attended, _ = packed_attention.packed_attention(
+            None, states, states, states, None, packed_segments=segments, sliding_window=3
+        )
+    assert attended.shape == (1, 14, 4, 8)
+
+
+def test_the_body_follows_device_and_precision() -> None:
+    import torch
+
+    cuda = torch.device("cuda")
+    assert packed_attention.choose_body(torch.device("cpu"), torch.bfloat16) == "runs"
+    assert packed_attention.choose_body(cuda, torch.float32) == "runs"
+    assert packed_attention.why_not_packed(cuda) is None
+    assert packed_attention.why_not_packed(torch.device("mps")) == "no packed attention for mps"
+
+
+def test_what_one_body_refuses_the_other_does(classifier: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rerank_bench.scoring.acceleration.choose_body", lambda _device, _dtype: "varlen")
+    scorer, notes = load(classifier("bert"))  # the kernel knows no CPU
+    assert scorer.describe()["attention"] == "packed"
+    assert notes == []
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("architecture", PACKED)
+def test_packed_scores_on_cuda(architecture: str, dtype: str, classifier: Make, text_pairs: TextPairs) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    notes = Notes()
+    with progress.use_reporter(notes):
+        scorer = load_scorer(str(classifier(architecture)), device="cuda", dtype=dtype, batch_tokens=300)
+    assert (scorer.describe()["batches"], notes.messages) == ("packed", [])
+    expected = forward_alone(classifier(architecture), scorer, text_pairs)
+    np.testing.assert_allclose(scorer.score(text_pairs), expected, atol=1e-3 if dtype == "float32" else 0.2)
