@@ -127,7 +127,7 @@ class ExternalScorer:
         pairs: NDArray[np.int64],
         *,
         pair_name: PairNamer,
-        advance: Callable[[int], None],
+        take: Callable[[NDArray[np.int64], NDArray[np.float32]], None],
     ) -> NDArray[np.float32]:
         """Return (N,) float32 for (N, 2) indices into the texts.
 
@@ -154,7 +154,7 @@ class ExternalScorer:
             for future in as_completed(futures):
                 rows = futures[future]
                 scores[rows] = future.result()
-                advance(len(rows))
+                take(rows, scores[rows])
         finally:
             # On an error, or Ctrl-C: nothing more is sent, and nobody waits out a back-off.
             stopped.set()

@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.device_list import check_kind_on_devices, check_present, describe_devices
-from rerank_bench.scoring.engine import EngineResult, score_stored
+from rerank_bench.scoring.engine import EngineResult, score_stored, score_unfinished
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_checkpoint, load_scorer
 from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.model_memo import ModelMemo, ModelRequest, request_model, scores_folder, store_key
 from rerank_bench.scoring.score_store import ScoreStore
 from rerank_bench.scoring.scorer import PairNamer, ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec
+from rerank_bench.scoring.unfinished import keep_unfinished
 
 if TYPE_CHECKING:
-    from rerank_bench.scoring.scorer import Scorer, TextEncoder
+    from rerank_bench.scoring.scorer import ListScorer, Scorer, TextEncoder
 
 STORED_KINDS = {"demo", "hub", "local"}
 """Kinds of models whose scores are stored: files decide them.  What a Python function imports, or a server runs, may
@@ -39,9 +40,13 @@ class LazyScorer:
         spec: What the user wrote.
         config: How it is loaded and run.
         request: What finds the memo and the store; ``None``: every pair is scored, nothing is stored.
+        can_resume: Whether scores of an endpoint are kept while a run is unfinished.
     """
 
-    def __init__(self, spec: ModelSpec, config: ScorerConfig, request: ModelRequest | None) -> None:
+    def __init__(
+        self, spec: ModelSpec, config: ScorerConfig, request: ModelRequest | None, *, can_resume: bool = False
+    ) -> None:
+        self._can_resume = can_resume
         self._spec = spec
         self._config = config
         self._request = request
@@ -120,6 +125,8 @@ class LazyScorer:
         description: str = "score",
     ) -> EngineResult:
         """Score pairs given as indices into texts, those that are stored without the model; see ``engine``."""
+        if self._can_resume:
+            return self._score_resumable(queries, docs, pairs, pair_name, description)
         if self._request is None or not self._has_store:
             return self.loaded.score_indexed(queries, docs, pairs, pair_name=pair_name, description=description)
         while True:
@@ -143,6 +150,19 @@ class LazyScorer:
                 continue
             self._remember(self._request, outcome)
             return outcome
+
+    def _score_resumable(
+        self,
+        queries: Sequence[str],
+        docs: Sequence[str],
+        pairs: NDArray[np.int64],
+        pair_name: PairNamer | None,
+        description: str,
+    ) -> EngineResult:
+        name = self.loaded.scorer.describe()["name"]
+        with keep_unfinished(self.fingerprint, name, queries, docs, pairs) as store:
+            scorer = cast("ListScorer", self.loaded.scorer)
+            return score_unfinished(scorer, store, queries, docs, pairs, pair_name=pair_name, description=description)
 
     def _load_as(self, fingerprint: str) -> Scorer | TextEncoder:
         if self.loaded.fingerprint != fingerprint:
@@ -168,7 +188,8 @@ def open_scorer(model: ModelSpec, *, config: ScorerConfig, use_store: bool = Tru
     """Return a model whose scores are stored, loaded only if one is missing.
 
     Args:
-        model: Any that reads texts; a callable or an endpoint is scored with afresh, always.
+        model: Any that reads texts; a callable is scored with afresh, always, and an endpoint unless the very same request
+            was interrupted (``unfinished.py``).
         config: How to load and run it.
         use_store: Whether scores are read and stored at all.
 
@@ -183,5 +204,5 @@ def open_scorer(model: ModelSpec, *, config: ScorerConfig, use_store: bool = Tru
     check_kind_on_devices(model, config.devices)
     check_present(config.devices)
     if not use_store or model.kind not in STORED_KINDS:
-        return LazyScorer(model, config, None)
+        return LazyScorer(model, config, None, can_resume=use_store and model.kind == "external")
     return LazyScorer(model, config, request_model(find_checkpoint(model, config), config))

@@ -170,7 +170,7 @@ class ListScorer(Described, Protocol):
         pairs: NDArray[np.int64],
         *,
         pair_name: PairNamer,
-        advance: Callable[[int], None],
+        take: Callable[[NDArray[np.int64], NDArray[np.float32]], None],
     ) -> NDArray[np.float32]:
         """Return (N,) float32 for (N, 2) indices into the texts; documents keep their order within a query's list.
 
@@ -179,7 +179,7 @@ class ListScorer(Described, Protocol):
             docs: D texts.
             pairs: One query's rows need not stand together.
             pair_name: What an error calls a row of ``pairs``.
-            advance: Called with the number of pairs done since the last call.
+            take: Called with the rows and the scores of every list as it is answered, in the caller's thread.
         """
 
 
