@@ -38,7 +38,7 @@ def start_clock(device: torch.device) -> LaunchClock:
 
 
 @contextmanager
-def out_of_memory_as_too_large(device: torch.device) -> Iterator[None]:
+def out_of_memory_as_too_large() -> Iterator[None]:
     """Turn torch's errors about memory inside the block into ``BatchTooLargeError``.
 
     Raises:
@@ -54,8 +54,6 @@ def out_of_memory_as_too_large(device: torch.device) -> Iterator[None]:
             isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
         ):
             raise
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
         raise BatchTooLargeError(str(error).partition("\n")[0]) from error
 
 
@@ -94,7 +92,7 @@ class CudaClock:
 
         on_host = torch.empty(values.shape, dtype=torch.float32, pin_memory=True)
         on_host.copy_(values.float(), non_blocking=True)  # waits for nothing as long as the types agree
-        return CudaBatch(self._device, on_host, [*self._events, self._event()])
+        return CudaBatch(on_host, (*self._events, self._event()))
 
     def _event(self) -> Any:
         import torch
@@ -108,10 +106,9 @@ class CudaClock:
 class CudaBatch:
     """A batch in the queue of a CUDA device."""
 
-    device: torch.device
     on_host: torch.Tensor
     """(B, …) float32, pinned; complete once the last event has happened."""
-    events: list[Any]
+    events: tuple[Any, ...]
     """Before the copies, behind them, behind the forward pass and the copy back."""
     patience: int = CUDA_BATCHES_AHEAD
 
@@ -122,7 +119,7 @@ class CudaBatch:
             BatchTooLargeError: The device's memory did not suffice.
         """
         started, copied, done = self.events
-        with out_of_memory_as_too_large(self.device):
+        with out_of_memory_as_too_large():
             done.synchronize()
         milliseconds = (started.elapsed_time(copied), copied.elapsed_time(done))
         return Computed(self.on_host.numpy(), milliseconds[0] / 1e3, milliseconds[1] / 1e3)

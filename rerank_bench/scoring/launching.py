@@ -95,7 +95,8 @@ class LaunchQueue:
         try:
             launched: LaunchResult | BatchTooLargeError = self.launch(batch)
         except BatchTooLargeError as error:
-            launched = error
+            # Without its frames: they hold the tensors of the failed batch, and memory is what is wanted.
+            launched = BatchTooLargeError(*error.args)
         if not isinstance(launched, np.ndarray | BatchTooLargeError):
             self._patience = launched.patience
         self._flying.append((number, launched, time.perf_counter() - started))

@@ -126,7 +126,7 @@ class ModelRuntime:
         """
         import torch
 
-        with out_of_memory_as_too_large(self.device), torch.inference_mode():
+        with out_of_memory_as_too_large(), torch.inference_mode():
             clock = start_clock(self.device)
             if self.packed is not None:
                 packed = self.packed.prepare(batch, self.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,6 +167,24 @@ def test_a_score_that_is_no_number_names_its_pair(patience: int) -> None:
         scores_of(Ahead(patience, bad=" 34"))
 
 
+def test_a_batch_that_failed_is_let_go() -> None:
+    class Tensor:
+        """Stands for gigabytes."""
+
+    seen: list[weakref.ref[Tensor]] = []
+
+    def launch(_batch: Any) -> Launched:
+        tensor = Tensor()
+        seen.append(weakref.ref(tensor))
+        raise BatchTooLargeError("no room")  # noqa: EM101, TRY003
+
+    queue = LaunchQueue(launch)
+    queue.submit(0, None)
+    assert seen[0]() is None
+    number, outcome = queue.collect()
+    assert (number, str(outcome)) == (0, "no room")
+
+
 def test_settled_batches_are_arrays() -> None:
     array = np.asarray([1.0], dtype=np.float32)
     assert settle(array) is array
@@ -174,12 +193,9 @@ def test_settled_batches_are_arrays() -> None:
 
 @pytest.mark.parametrize("message", ["CUDA out of memory. Tried", "DefaultCPUAllocator: can't allocate memory: you"])
 def test_errors_about_memory_are_told_from_others(message: str) -> None:
-    import torch
-
-    cpu = torch.device("cpu")
-    with pytest.raises(BatchTooLargeError, match=message), device_launch.out_of_memory_as_too_large(cpu):
+    with pytest.raises(BatchTooLargeError, match=message), device_launch.out_of_memory_as_too_large():
         raise RuntimeError(message + "\nsecond line")
-    with pytest.raises(RuntimeError, match="shapes cannot be"), device_launch.out_of_memory_as_too_large(cpu):
+    with pytest.raises(RuntimeError, match="shapes cannot be"), device_launch.out_of_memory_as_too_large():
         raise RuntimeError("shapes cannot be multiplied")  # noqa: EM101, TRY003
 
 
