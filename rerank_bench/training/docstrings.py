@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,11 +43,12 @@ class Docstring(NamedTuple):
     rest: str
 
 
-def collect_docstrings(*, excluded: Collection[str] = ()) -> list[Docstring]:
+def collect_docstrings(*, excluded: Collection[str] = (), path: Sequence[str] | None = None) -> list[Docstring]:
     """Return the docstrings of the installed distributions, each text once, ordered by distribution, file and place.
 
     Args:
         excluded: Texts that must not occur: a docstring of which a part, normalised, is one of these is left out.
+        path: Folders in which distributions are looked for; ``None`` for those of the running Python.
 
     Raises:
         EnvironmentMissingError: There is no interpreter to start, or it failed.
@@ -55,7 +57,7 @@ def collect_docstrings(*, excluded: Collection[str] = ()) -> list[Docstring]:
     known = {normalise(text) for text in excluded}
     kept: dict[str, Docstring] = {}
     rests: set[str] = set()
-    for docstring in _walk(_source_files()):
+    for docstring in _walk(_source_files(path)):
         query, rest = normalise(docstring.summary), normalise(docstring.rest)
         words = len(query.split())
         if not MIN_QUERY_WORDS <= words <= MAX_QUERY_WORDS or len(rest.split()) < MIN_DOC_WORDS:
@@ -78,10 +80,11 @@ def describe_distributions() -> list[str]:
     return sorted({f"{d.metadata['Name']}=={d.version}" for d in found if d.metadata["Name"]})
 
 
-def _source_files() -> list[tuple[str, str, str]]:
+def _source_files(path: Sequence[str] | None) -> list[tuple[str, str, str]]:
     """Return (distribution, path inside, file) of every source file, sorted."""
     files = {}
-    for distribution in importlib.metadata.distributions():
+    found = importlib.metadata.distributions() if path is None else importlib.metadata.distributions(path=list(path))
+    for distribution in found:
         name = distribution.metadata["Name"]
         if not name or name.lower() in OWN:
             continue
@@ -99,27 +102,25 @@ def _walk(files: Sequence[tuple[str, str, str]]) -> list[Docstring]:
         raise EnvironmentMissingError(msg)
     num_workers = min(num_usable_cores(), 8)
     shares = [files[start::num_workers] for start in range(num_workers)]
-    command = [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("docstring_walk.py"))]
-    workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  our own script
-        for _ in shares
-    ]
     found: list[tuple[int, list[str]]] = []
-    with track("parse installed packages", total=len(files), unit="files") as advance:
-        _send(workers, shares)
-        for start, worker, share in zip(range(num_workers), workers, shares, strict=True):
-            output = worker.stdout.read() if worker.stdout else b""
-            if worker.wait(WALK_SECONDS):
-                msg = f"{sys.executable} could not parse the installed packages (exit code {worker.returncode})"
-                raise EnvironmentMissingError(msg)
+    with (
+        track("parse installed packages", total=len(files), unit="files") as advance,
+        ThreadPoolExecutor(num_workers) as pool,
+    ):
+        for start, (share, output) in enumerate(zip(shares, pool.map(_walk_share, shares), strict=True)):
             found += [(start + number * num_workers, parts) for number, *parts in json.loads(output)]
             advance(len(share))
     found.sort(key=lambda entry: entry[0])  # stable: the order inside a file stays
     return [Docstring(*parts) for _, parts in found]
 
 
-def _send(workers: Sequence[subprocess.Popen[bytes]], shares: Sequence[Sequence[tuple[str, str, str]]]) -> None:
-    for worker, share in zip(workers, shares, strict=True):
-        if worker.stdin is not None:
-            worker.stdin.write(json.dumps(share).encode())
-            worker.stdin.close()
+def _walk_share(files: Sequence[tuple[str, str, str]]) -> bytes:
+    """Return what the script prints of some files."""
+    # -I -S: neither environment variables nor installed packages count.  -B: nothing is written beside the script.
+    command = [sys.executable, "-I", "-S", "-B", str(Path(__file__).with_name("docstring_walk.py"))]
+    given = json.dumps(files).encode()
+    try:
+        return subprocess.run(command, input=given, stdout=subprocess.PIPE, check=True, timeout=WALK_SECONDS).stdout  # noqa: S603  our own script
+    except (OSError, subprocess.SubprocessError) as error:
+        msg = f"{sys.executable} could not parse the installed packages ({error})"
+        raise EnvironmentMissingError(msg) from error

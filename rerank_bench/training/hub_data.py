@@ -40,7 +40,7 @@ def read_hub_rows(repository: str, *, revision: str | None, config: str | None, 
         msg = f"{repository}@{snapshot.commit[:12]}: {cause}; see --data-config and --data-split"
         raise DataError(msg) from error
     name = f"{repository}@{snapshot.commit[:12]} ({chosen}, {split})"
-    return Rows(table, [TableFile(Path(name), "parquet", len(table))])
+    return Rows(table, [TableFile(Path(name), "parquet", len(table))], name)
 
 
 def _choose(repository: str, configs: dict[str, list[str]], config: str | None) -> str:

@@ -49,6 +49,8 @@ class Rows:
     table: pa.Table
     files: Sequence[TableFile]
     """In the order of the rows."""
+    name: str
+    """What messages and records call the data."""
 
     def locate(self, row: int) -> str:
         """Return where a row (from 0) stands: ``train.jsonl, line 3`` or ``train.parquet, row 3``."""
@@ -59,11 +61,6 @@ class Rows:
             first += file.num_rows
         msg = f"row {row} is past the last one"
         raise IndexError(msg)
-
-    @property
-    def name(self) -> str:
-        """The files' names, for messages and records."""
-        return ", ".join(file.path.name for file in self.files)
 
 
 def read_files(paths: Sequence[Path]) -> Rows:
@@ -84,7 +81,7 @@ def read_files(paths: Sequence[Path]) -> Rows:
             raise DataError(msg)
     joined = pa.concat_tables([t.select(first.column_names) for t in tables], promote_options="permissive")
     files = [TableFile(p, _format(p), len(t)) for p, t in zip(paths, tables, strict=True)]
-    return Rows(joined, files)
+    return Rows(joined, files, ", ".join(path.name for path in paths))
 
 
 def _format(path: Path) -> str:
