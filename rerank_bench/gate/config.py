@@ -34,6 +34,8 @@ from rerank_bench.records import VIEWS, View
 PYPROJECT = "pyproject.toml"
 PYPROJECT_TABLE = ("tool", "rerank-bench", "gate")
 DEFAULT_NAME = "gate"
+MIN_ALPHA = 0.001
+"""10,000 sign flips and resamples say nothing of rarer things."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +101,8 @@ class GateConfig:
             problems.append(f"mode is {self.mode!r}, expected one of {', '.join(MODES)}")
         if self.view not in VIEWS:
             problems.append(f"view is {self.view!r}, expected one of {', '.join(VIEWS)}")
-        if not 0 < self.alpha < 0.5:
-            problems.append(f"alpha is {self.alpha}, expected a share between 0 and 0.5")
+        if not MIN_ALPHA <= self.alpha < 0.5:
+            problems.append(f"alpha is {self.alpha}, expected a share of at least {MIN_ALPHA} and below 0.5")
         for name in ("min_drop", "margin", "tolerance", "max_score_difference"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):

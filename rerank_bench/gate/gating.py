@@ -96,7 +96,7 @@ def judge(gate: GateConfig) -> GateReport:
 
 def _open_sides(gate: GateConfig) -> tuple[RunSource, FolderSource]:
     """Return baseline and run, with labels that differ."""
-    run = open_folder(gate.run)
+    run = _open_run(gate.run)
     baseline: RunSource
     if is_baseline_file(gate.baseline):
         baseline = read_baseline(gate.baseline)
@@ -112,6 +112,16 @@ def _open_sides(gate: GateConfig) -> tuple[RunSource, FolderSource]:
     if baseline.label == run.label:
         baseline = dataclasses.replace(baseline, label=f"{baseline.label} (baseline)")
     return baseline, run
+
+
+def _open_run(place: str) -> FolderSource:
+    if Path(place).is_file() and Path(place).suffix.lower() != ".json":
+        msg = (
+            f"{place}: a gate judges a run folder, which says what was ranked and how; for a TREC run make one with "
+            f"`rerank-bench run --model run:{place} --dataset …`"
+        )
+        raise ConfigError(msg)
+    return open_folder(place)
 
 
 def _settings(gate: GateConfig) -> dict[str, Any]:
@@ -167,7 +177,7 @@ def accept_run(gate: GateConfig, *, reason: str) -> tuple[BaselineSource, dict[s
     read_history(history_path(path))  # what is broken is told before anything is written
     (measure,) = parse_measures([gate.measure])
     gate = dataclasses.replace(gate, measure=measure)
-    run = open_folder(gate.run)
+    run = _open_run(gate.run)
     if gate.mode == "repro":
         check_reproducible(run, run)
     required = {name: list(run.query_values(name, measure, gate.view)) for name in run.datasets}

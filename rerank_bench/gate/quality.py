@@ -65,7 +65,7 @@ def judge_quality(
     before = [values[name][0][:, None] for name in names]
     after = [values[name][1][:, None] for name in names]
     generators = np.random.default_rng(seed).spawn(1 + len(names))
-    primary = _difference(before, after, thresholds, generators[0], resamples)
+    primary = _difference(before, after, thresholds, generators[0], resamples, flips=resamples)
     datasets = _judge_datasets(names, before, after, thresholds, generators[1:], resamples)
     visible = _smallest_visible_drop([b - a for a, b in zip(before, after, strict=True)], thresholds)
     verdict, reason = _decide(primary, datasets, thresholds)
@@ -75,7 +75,7 @@ def judge_quality(
 
 
 def _difference(
-    before: Strata, after: Strata, thresholds: Thresholds, rng: np.random.Generator, resamples: int
+    before: Strata, after: Strata, thresholds: Thresholds, rng: np.random.Generator, resamples: int, *, flips: int
 ) -> Difference:
     differences = [b - a for a, b in zip(before, after, strict=True)]
     bootstrap_rng, flip_rng = rng.spawn(2)
@@ -88,7 +88,7 @@ def _difference(
         run=run,
         difference=run - baseline,
         interval=None if intervals is None else interval_of(intervals[0]),
-        p=float(sign_flip_p_values(differences, rng=flip_rng, flips=resamples, alternative="less")[0]),
+        p=float(sign_flip_p_values(differences, rng=flip_rng, flips=flips, alternative="less")[0]),
         better=better,
         equal=equal,
         worse=worse,
@@ -103,21 +103,28 @@ def _judge_datasets(
     generators: Sequence[np.random.Generator],
     resamples: int,
 ) -> list[DatasetDifference]:
-    found = [
-        _difference([a], [b], thresholds, rng, resamples) for a, b, rng in zip(before, after, generators, strict=True)
-    ]
+    level = CATASTROPHE_SHARE * thresholds.alpha
+    # No p-value is below 1 / (flips + 1), and Holm multiplies the smallest by the number of data sets: with too few
+    # flips no drop could ever be significant.
+    enough = max(resamples, math.ceil(4 * len(names) / level))
+    found = []
+    for a, b, rng in zip(before, after, generators, strict=True):
+        flips = enough if _has_fallen(float((b - a).mean())) else resamples
+        found.append(_difference([a], [b], thresholds, rng, resamples, flips=flips))
     adjusted = holm_adjust([difference.p for difference in found])
     return [
         DatasetDifference(
             name=name,
             p_adjusted=float(p),
-            is_catastrophic=bool(
-                difference.difference <= -CATASTROPHIC_DROP + TIE and p < CATASTROPHE_SHARE * thresholds.alpha
-            ),
+            is_catastrophic=_has_fallen(difference.difference) and bool(p < level),
             **{field: getattr(difference, field) for field in Difference.__dataclass_fields__},
         )
         for name, difference, p in zip(names, found, adjusted, strict=True)
     ]
+
+
+def _has_fallen(difference: float) -> bool:
+    return difference <= -CATASTROPHIC_DROP + TIE
 
 
 def _smallest_visible_drop(differences: Strata, thresholds: Thresholds) -> float | None:

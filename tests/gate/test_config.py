@@ -120,8 +120,8 @@ def test_all_problems_of_a_file_are_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"alpha": 0.5}, "alpha is 0.5, expected a share between 0 and 0.5"),
-        ({"alpha": 0}, "alpha is 0"),
+        ({"alpha": 0.5}, r"alpha is 0\.5, expected a share of at least 0\.001 and below 0\.5"),
+        ({"alpha": 0.0001}, r"alpha is 0\.0001"),
         ({"min_drop": -0.1}, "min_drop is -0.1, expected a number of at least 0"),
         ({"tolerance": float("nan")}, "tolerance is nan"),
         ({"margin": 0.001}, r"margin is 0\.001 and min_drop 0\.005, expected a margin of at least min_drop"),

@@ -142,6 +142,8 @@ def test_a_baseline_that_is_not_there(make_run: MakeRun, tmp_path: Path) -> None
         check_gate(baseline=tmp_path / "none.json", run=make_run())
     with pytest.raises(DataError, match=r"none: no such file; a run folder without it"):
         check_gate(baseline=make_run(), run=tmp_path / "runs" / "none")
+    with pytest.raises(ConfigError, match=r"beta\.run\.trec\.gz: a gate judges a run folder, .*--model run:"):
+        check_gate(baseline=make_run(), run=make_run() / "beta.run.trec.gz")
     with pytest.raises(ConfigError, match="gate 'gate' has no baseline and no run"):
         check_gate()
     with pytest.raises(ConfigError, match="unknown option of a gate 'margn'; did you mean 'margin'"):

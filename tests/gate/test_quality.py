@@ -144,6 +144,13 @@ def test_a_catastrophe_fails_though_the_mean_rose() -> None:
     assert "catastrophic drop on fallen: 0.1200" in result.reason
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.001])
+def test_a_collapse_is_seen_at_any_alpha(alpha: float) -> None:
+    thresholds = Thresholds(min_drop=0.005, alpha=alpha, margin=0.02)
+    result = judge_quality(with_collapse(0.3), thresholds)
+    assert [dataset.name for dataset in result.datasets if dataset.is_catastrophic] == ["fallen"]
+
+
 def test_a_drop_below_a_tenth_is_no_catastrophe_however_sure() -> None:
     result = judge_quality(with_collapse(0.099), THRESHOLDS)
     assert not any(dataset.is_catastrophic for dataset in result.datasets)
@@ -197,7 +204,7 @@ def test_catastrophes_add_few_false_alarms() -> None:
     for _ in range(repetitions):
         values = {f"set{i:02}": (np.zeros(size), rng.normal(0.0, 0.25, size=size)) for i, size in enumerate(NANOBEIR)}
         if min(after.mean() for _, after in values.values()) <= -0.10:
-            found += "catastrophic" in judge_quality(values, THRESHOLDS).reason
+            found += "catastrophic" in judge_quality(values, THRESHOLDS, resamples=1_000).reason
     assert 0 < found / repetitions <= 0.005 + 3 * np.sqrt(0.005 / repetitions)
 
 
