@@ -163,7 +163,8 @@ class PairTokenizer:
         doc_tokens = tokenize_texts(self.tokenizer, docs, keep=budget, keeps_end=keeps_end)
         full = np.stack([query_tokens.full_lengths[pairs[:, 0]], doc_tokens.full_lengths[pairs[:, 1]]], axis=1)
         kept = np.stack(truncate_longest_first(full[:, 0], full[:, 1], budget), axis=1)  # (N, 2)
-        return EncodedPairs(template, query_tokens, doc_tokens, pairs, kept, keeps_end, (kept < full).any(axis=1))
+        is_cut = np.asarray((kept < full).any(axis=1))
+        return EncodedPairs(template, query_tokens, doc_tokens, pairs, kept, keeps_end, is_cut)
 
     def _proven_template(self) -> PairTemplate | None:
         """Return the template if putting pairs together from it gives the tokenizer's own ids on every probe."""

@@ -72,12 +72,11 @@ class StoredPairs:
         self.counts = counts
         self._store.write_job(self._job, counts, [*self._done, *batches])
 
-    def add(self, rows: NDArray[np.int64], scores: NDArray[np.float32], *, is_batch: bool = True) -> None:
-        """Store the (B,) float32 scores of some rows, all or none."""
+    def add(self, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+        """Store the (B,) float32 scores of the rows of a batch, all or none."""
         self.scores[rows] = scores
         self._store.insert(self._queries, self._docs, self._pairs[rows], scores, self.tokens[rows])
-        if is_batch:
-            self._done.append(rows)
+        self._done.append(rows)
 
     def finish(self, counts: dict[str, Any] | None = None) -> None:
         """Mark the job as done: its batches are forgotten, its counts kept."""

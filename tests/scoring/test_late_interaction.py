@@ -19,7 +19,7 @@ from tiny_late_interaction import ONE_DENSE, TWO_DENSE, write_multi_vector, writ
 from watcher import Watcher
 
 from rerank_bench import progress
-from rerank_bench.errors import ConfigError, ScoringError
+from rerank_bench.errors import ConfigError, InvalidScoreError, ScoringError
 from rerank_bench.scoring.checkpoints import read_checkpoint
 from rerank_bench.scoring.loaded_scorer import load_scorer
 
@@ -409,3 +409,11 @@ def test_the_fingerprint_covers_what_decides_a_score(tmp_path: Path) -> None:
     save_file({"linear.weight": torch.eye(8, 32)}, same / "1_Dense" / "model.safetensors")
     prints = [fingerprint(folder) for folder in (base, copy, other_projection, same)]
     assert len(set(prints)) == 4
+
+
+def test_nan_weights_name_the_pair(tmp_path: Path) -> None:
+    folder = write_pylate(tmp_path / "model")
+    path = folder / "1_Dense" / "model.safetensors"
+    save_file({"linear.weight": load_file(path)["linear.weight"] * float("nan")}, path)
+    with pytest.raises(InvalidScoreError, match=r"query 'stop', document 'a list': score is nan"):
+        load_scorer(str(folder), device="cpu").score([("stop", "a list")])
