@@ -9,6 +9,7 @@ from rerank_bench.errors import ConfigError
 from rerank_bench.jobs.evaluation import make_evaluate
 from rerank_bench.jobs.training_data import TrainingData, load_training_data
 from rerank_bench.provenance import describe_invocation
+from rerank_bench.training.job_folder import check_folder
 from rerank_bench.training.loss_choice import check_examples, check_texts
 from rerank_bench.training.request import TrainingRequest
 
@@ -29,6 +30,7 @@ def run_training(request: TrainingRequest, folder: Path) -> TrainingOutcome:
     """
     from rerank_bench.training.trainer import Watch, train
 
+    check_folder(folder)
     data = load_training_data(request)
     evaluate = None
     if data.evaluations:

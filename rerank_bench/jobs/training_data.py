@@ -53,6 +53,8 @@ def load_training_data(request: TrainingRequest) -> TrainingData:
         ConfigError: Sources that contradict each other, or an unknown evaluation data set.
         DataError: The data cannot be read, do not fit a shape, or nothing is left of them.
     """
+    for evaluation in request.evaluations:
+        is_suite(evaluation.name)  # an unknown name is told before anything is read
     data = request.data
     if data.sources == (DOCSTRINGS,):
         groups, search_task = build_docstring_data(data)

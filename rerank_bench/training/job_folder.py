@@ -35,11 +35,9 @@ def open_job(folder: Path, job: Mapping[str, Any], about: Mapping[str, Any]) -> 
     Raises:
         ConfigError: The folder holds something else, another job, or this one finished.
     """
+    check_folder(folder)
     record = folder / RECORD
     if not record.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            msg = f"{folder}: is not empty and holds no {RECORD}; choose another folder with --out"
-            raise ConfigError(msg)
         write_json(record, {"state": RUNNING, "job": job, "about": about})
         return None
     found = read_json(record)
@@ -55,6 +53,17 @@ def open_job(folder: Path, job: Mapping[str, Any], about: Mapping[str, Any]) -> 
         msg = f"{folder} holds this very training, finished; remove the folder to train again"
         raise ConfigError(msg)
     return last_checkpoint(folder)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise if a folder holds something else than a training.
+
+    Raises:
+        ConfigError: It is a file, or has content and no record of a training.
+    """
+    if folder.exists() and not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        msg = f"{folder}: is not empty and holds no {RECORD}; choose another folder with --out"
+        raise ConfigError(msg)
 
 
 def finish_job(folder: Path, outcome: Mapping[str, Any]) -> None:
