@@ -52,8 +52,7 @@ def render_accepted(console: Console, baseline: BaselineSource, entry: Mapping[s
     old = entry.get("old_value")
     before = "" if old is None else f", before {old:.4f}"
     console.print(Text(f"{entry['measure']} {entry['new_value']:.4f}{before}; {entry['model']}", style="bold"))
-    scores = [block["scores"]["file"] for block in baseline.content["datasets"].values() if "scores" in block]
-    for name in (baseline.path, history_path(baseline.path), *(baseline.path.parent / file for file in scores)):
+    for name in (baseline.path, history_path(baseline.path), *baseline.score_files):
         console.print(f"commit  {name}", soft_wrap=True, markup=False)
 
 

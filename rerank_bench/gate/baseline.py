@@ -42,6 +42,12 @@ class BaselineSource(RunSource):
         """SHA-256 of the content: what the history names."""
         return fingerprint_json(self.content)
 
+    @property
+    def score_files(self) -> list[Path]:
+        """Where the scores stand; empty where the baseline was made without."""
+        kept = (block.get("scores") for block in self.content["datasets"].values())
+        return [self.path.parent / scores["file"] for scores in kept if scores]
+
     def ranking(self, dataset: str) -> Run:
         """Return the stored scores of a data set.
 
@@ -131,6 +137,7 @@ _TOP_FIELDS = {
     "model": dict,
     "datasets": dict,
 }
+_FINGERPRINTS = dict.fromkeys(("corpus", "queries", "qrels", "candidates"), str)
 _DATASET_FIELDS = {"fingerprints": dict, "depth": int, "mean": float, "queries": dict}
 
 
@@ -140,6 +147,10 @@ def _check_content(path: Path, content: Mapping[str, Any]) -> None:
         problems = [] if content["datasets"] else ["datasets is empty"]
         for name, block in content["datasets"].items():
             problems += _wrong_fields(f"datasets.{name}.", block, _DATASET_FIELDS)
+            if isinstance(block, dict):
+                fingerprints, queries = block.get("fingerprints", {}), block.get("queries", {})
+                problems += _wrong_fields(f"datasets.{name}.fingerprints.", fingerprints, _FINGERPRINTS)
+                problems += _wrong_fields(f"datasets.{name}.queries.", queries, dict.fromkeys(queries, float))
     if problems:
         raise ParseError(path, None, f"{'; '.join(problems)}; make it anew with `rerank-bench gate accept`")
 

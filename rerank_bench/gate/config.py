@@ -183,6 +183,20 @@ def resolve_gates(config: str | Path | None = None, names: Sequence[str] = (), *
     return gates
 
 
+def parse_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a caller in Python as fields of ``GateConfig``, checked as a file's keys are.
+
+    Raises:
+        ConfigError: An option is unknown or of a wrong type; all are named.
+    """
+    problems: list[str] = []
+    check_table("the options of a gate", dict(options), _GATE_SCHEMA, problems)
+    if problems:
+        raise ConfigError("; ".join(problems))
+    tripwires = {"tripwires": Tripwires(**options["tripwires"])} if "tripwires" in options else {}
+    return {**options, **tripwires}
+
+
 def _gates_of_pyproject() -> dict[str, GateConfig]:
     path = Path(PYPROJECT)
     return read_gates(path) if path.exists() else {}

@@ -13,17 +13,18 @@ from rerank_bench.comparison.comparability import check_comparable, choose_datas
 from rerank_bench.comparison.opening import open_folder
 from rerank_bench.comparison.paired import AlignedValues, align_runs
 from rerank_bench.comparison.sources import FolderSource, RunSource
-from rerank_bench.errors import ConfigError, DataError, describe_unknown
+from rerank_bench.errors import ConfigError, DataError
 from rerank_bench.evaluation.measures import parse_measures
 from rerank_bench.evaluation.significance import mean
 from rerank_bench.gate.baseline import BaselineSource, is_baseline_file, read_baseline, write_baseline
-from rerank_bench.gate.config import GateConfig, resolve_gates
+from rerank_bench.gate.config import GateConfig, parse_options, resolve_gates
 from rerank_bench.gate.history import append_entry, check_is_accepted, history_path, read_history
 from rerank_bench.gate.quality import judge_quality
-from rerank_bench.gate.repro import Calibration, calibrate, check_reproducible, judge_repro, rankings_of
+from rerank_bench.gate.repro import Calibration, Side, calibrate, check_reproducible, judge_repro, rankings_of
 from rerank_bench.gate.tripwires import check_tripwires
 from rerank_bench.gate.verdicts import GateReport, QualityResult, ReproResult
 from rerank_bench.progress import note
+from rerank_bench.storage import remove_file
 
 
 def check_gate(
@@ -39,19 +40,16 @@ def check_gate(
         baseline: A baseline file, a run folder, its ``result.json``, or ``results.csv:MODEL[@SUITE]``.
         run: A run folder, or its ``result.json``.
         config: A file with this one gate; ``None`` takes the pyproject.toml of the working directory, if it has one.
-        **options: Other fields of ``GateConfig``: ``mode``, ``measure``, ``min_drop``, ``alpha``, ``margin``, …
+        **options: Other keys of a gate (docs/gate.md): ``mode``, ``measure``, ``min_drop``, ``margin``, ``tripwires``, …
 
     Raises:
         ConfigError: The request is wrong.
         DataError: A file is missing or broken.
         ComparisonError: The two do not compare; the field is named.
     """
-    known = {field.name for field in dataclasses.fields(GateConfig)}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise ConfigError(describe_unknown("option of a gate", unknown, known))
     places = {"baseline": baseline, "run": run}
-    gates = resolve_gates(config, **{name: str(place) for name, place in places.items() if place}, **options)
+    options |= {name: str(place) for name, place in places.items() if place}
+    gates = resolve_gates(config, **parse_options(options))
     if len(gates) > 1:
         msg = f"{config or 'pyproject.toml'} holds the gates {', '.join(g.name for g in gates)}; check them one by one"
         raise ConfigError(msg)
@@ -94,10 +92,10 @@ def judge(gate: GateConfig) -> GateReport:
     )
 
 
-def _open_sides(gate: GateConfig) -> tuple[RunSource, FolderSource]:
+def _open_sides(gate: GateConfig) -> tuple[Side, FolderSource]:
     """Return baseline and run, with labels that differ."""
     run = _open_run(gate.run)
-    baseline: RunSource
+    baseline: Side
     if is_baseline_file(gate.baseline):
         baseline = read_baseline(gate.baseline)
         check_is_accepted(baseline)
@@ -129,13 +127,13 @@ def _settings(gate: GateConfig) -> dict[str, Any]:
     return {name: getattr(gate, name) for name in names} | {"strict": gate.strict}
 
 
-def _judge_quality(gate: GateConfig, baseline: RunSource, run: FolderSource, datasets: Sequence[str]) -> QualityResult:
+def _judge_quality(gate: GateConfig, baseline: Side, run: FolderSource, datasets: Sequence[str]) -> QualityResult:
     aligned = _align([baseline, run], gate, datasets)
     values = {name: (both.values[:, 0], both.values[:, 1]) for name, both in aligned.items()}
     return judge_quality(values, gate.thresholds)
 
 
-def _judge_repro(gate: GateConfig, baseline: RunSource, run: FolderSource, datasets: Sequence[str]) -> ReproResult:
+def _judge_repro(gate: GateConfig, baseline: Side, run: FolderSource, datasets: Sequence[str]) -> ReproResult:
     aligned = _align([baseline, run], gate, datasets)
     return judge_repro(
         {name: (mean(both.values[:, 0].tolist()), mean(both.values[:, 1].tolist())) for name, both in aligned.items()},
@@ -159,7 +157,7 @@ def _align(sources: Sequence[RunSource], gate: GateConfig, datasets: Sequence[st
 def accept_run(gate: GateConfig, *, reason: str) -> tuple[BaselineSource, dict[str, Any]]:
     """Make a gate's run its baseline, and write into the history who did so and why.
 
-    Scores are kept for ``repro`` only.
+    Scores are kept for ``repro``, and where the old baseline has them: another gate may need them.
 
     Returns:
         The baseline, and the entry in its history.
@@ -178,7 +176,8 @@ def accept_run(gate: GateConfig, *, reason: str) -> tuple[BaselineSource, dict[s
     (measure,) = parse_measures([gate.measure])
     gate = dataclasses.replace(gate, measure=measure)
     run = _open_run(gate.run)
-    if gate.mode == "repro":
+    with_scores = gate.mode == "repro" or bool(old and old.score_files)
+    if with_scores:
         check_reproducible(run, run)
     required = {name: list(run.query_values(name, measure, gate.view)) for name in run.datasets}
     trips = [trip for trip in check_tripwires(run.stored, gate, required) if trip.level == "fail"]
@@ -186,7 +185,9 @@ def accept_run(gate: GateConfig, *, reason: str) -> tuple[BaselineSource, dict[s
         found = "; ".join(f"{trip.tripwire} ({trip.dataset or 'mean'}): {trip.message}" for trip in trips)
         msg = f"{gate.run} would lose the gate and is no baseline: {found}"
         raise ConfigError(msg)
-    new = write_baseline(path, run, measure=measure, view=gate.view, with_scores=gate.mode == "repro")
+    new = write_baseline(path, run, measure=measure, view=gate.view, with_scores=with_scores)
+    for stale in set(old.score_files if old else ()) - set(new.score_files):
+        remove_file(stale)
     return new, append_entry(new, old, reason=reason.strip(), run=gate.run)
 
 
@@ -211,14 +212,16 @@ def calibrate_runs(runs: Sequence[str | Path], *, measure: str = "nDCG@10") -> C
         ConfigError: There is only one run, or the measure is unknown.
         ComparisonError: The runs do not compare, were scored with the store, or are of other weights.
     """
+    if len(runs) < 2:
+        msg = f"calibrate needs at least two runs of the same weights, found {len(runs)}"
+        raise ConfigError(msg)
     (name,) = parse_measures([measure])
     sources = [
-        dataclasses.replace(open_folder(str(run)), label=f"run {i} ({run})") for i, run in enumerate(runs, start=1)
+        dataclasses.replace(_open_run(str(run)), label=f"run {i} ({run})") for i, run in enumerate(runs, start=1)
     ]
-    datasets = choose_datasets(sources) if sources else ()
+    datasets = choose_datasets(sources)
     check_comparable(sources, datasets)
-    gate = GateConfig(measure=name)
-    aligned = _align(sources, gate, datasets) if len(sources) > 1 else {}
+    aligned = _align(sources, GateConfig(measure=name), datasets)
     means = [
         {dataset: mean(both.values[:, column].tolist()) for dataset, both in aligned.items()}
         for column in range(len(sources))

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rerank_bench.comparison.sources import FolderSource, RunSource
-from rerank_bench.errors import ComparisonError, ConfigError
+from rerank_bench.comparison.sources import FolderSource
+from rerank_bench.errors import ComparisonError
 from rerank_bench.evaluation.significance import TIE, mean
 from rerank_bench.gate.baseline import BaselineSource
 from rerank_bench.gate.verdicts import DatasetAgreement, ReproResult, Verdict
@@ -25,13 +26,15 @@ TOP = 10
 HEADROOM = 2.0
 """A calibrated tolerance is this many times the largest difference seen: a few runs do not show the largest there is."""
 
+Side = BaselineSource | FolderSource
+"""What keeps scores: a baseline file, or a run folder."""
 Means = Mapping[str, tuple[float, float]]
 """Data set -> (baseline, run): means of the measure."""
 Rankings = Callable[[str], tuple[Run, Run]]
 """Data set -> (baseline, run): the scores of the same candidates."""
 
 
-def check_reproducible(baseline: RunSource, run: RunSource) -> None:
+def check_reproducible(baseline: Side, run: Side) -> None:
     """Raise unless both runs were scored without the store, with the same weights.
 
     A run that takes its scores from the store is compared with what was stored, that is, with itself.
@@ -40,10 +43,7 @@ def check_reproducible(baseline: RunSource, run: RunSource) -> None:
         ComparisonError: Names the field, and what to do.
     """
     for source in (baseline, run):
-        if source.result is None:
-            msg = f"scores: {source.location} is a TREC run, which does not say how it was scored; use --mode quality"
-            raise ComparisonError(msg)
-        if source.result["request"].get("cache", True):
+        if (source.result or {})["request"].get("cache", True):
             msg = (
                 f"request.cache: {source.location} was scored with the score store, so its scores may be those of an "
                 f"earlier run; run it again with `rerank-bench run --no-cache`"
@@ -58,22 +58,11 @@ def check_reproducible(baseline: RunSource, run: RunSource) -> None:
         raise ComparisonError(msg)
 
 
-def _ranking_of(source: RunSource, dataset: str) -> Run:
-    """Return the scores of a data set's candidates.
-
-    Raises:
-        ComparisonError: The source keeps none.
-        DataError: Its file is missing or broken.
-    """
-    if isinstance(source, BaselineSource):
-        return source.ranking(dataset)
-    if isinstance(source, FolderSource):
-        return source.stored.reranked(dataset)
-    msg = f"scores: {source.location} keeps none that can be compared"
-    raise ComparisonError(msg)
+def _ranking_of(side: Side, dataset: str) -> Run:
+    return side.ranking(dataset) if isinstance(side, BaselineSource) else side.stored.reranked(dataset)
 
 
-def rankings_of(baseline: RunSource, run: RunSource) -> Rankings:
+def rankings_of(baseline: Side, run: Side) -> Rankings:
     """Return the function that reads both runs' scores of a data set."""
     return lambda dataset: (_ranking_of(baseline, dataset), _ranking_of(run, dataset))
 
@@ -146,7 +135,7 @@ def _agreement(name: str, means: tuple[float, float], before: Run, after: Run) -
     )
 
 
-def rank_correlation(ranks: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
+def rank_correlation(ranks: NDArray[np.int64]) -> float:
     """Return Spearman's correlation of a list's order with another one: 1 − 6·Σd² / (n³ − n).
 
     Args:
@@ -181,21 +170,17 @@ class Calibration:
     """The same for the scores."""
 
 
-def calibrate(sources: Sequence[RunSource], means: Sequence[Mapping[str, float]], measure: str) -> Calibration:
+def calibrate(sources: Sequence[Side], means: Sequence[Mapping[str, float]], measure: str) -> Calibration:
     """Return the tolerance that repeated runs suggest.
 
     Args:
-        sources: At least two runs that ``check_reproducible`` accepts.
+        sources: At least two runs.
         means: Of each run, data set -> mean of the measure.
         measure: The measure's name.
 
     Raises:
-        ConfigError: There is only one run.
-        ComparisonError: The runs do not compare.
+        ComparisonError: The runs are of other weights, or were scored with the store.
     """
-    if len(sources) < 2:
-        msg = f"calibrate needs at least two runs of the same weights, found {len(sources)}"
-        raise ConfigError(msg)
     largest, largest_score = 0.0, 0.0
     for (first, second), (before, after) in zip(
         itertools.combinations(sources, 2), itertools.combinations(means, 2), strict=True

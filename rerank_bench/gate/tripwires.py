@@ -17,7 +17,7 @@ from rerank_bench.evaluation.measures import evaluate_run
 from rerank_bench.evaluation.significance import DEFAULT_SEED, TIE, mean
 from rerank_bench.gate.config import GateConfig
 from rerank_bench.gate.verdicts import Trip
-from rerank_bench.records import Qrels, Run, ScoredDocs
+from rerank_bench.records import EMPTY_DOCS, Qrels, Run, ScoredDocs
 from rerank_bench.reporting.run_folder import RUN_FILE, file_stem
 from rerank_bench.reporting.stored_result import StoredResult
 from rerank_bench.storage import read_lines
@@ -77,7 +77,7 @@ def check_tripwires(run: StoredResult, gate: GateConfig, required: Mapping[str, 
         readable.append(view)
         for name, check in _CHECKS.items():
             trips += _trip(gate, name, dataset, check(view))
-    if readable and len(readable) == len(required):
+    if all(view.pairs for view in readable) and len(readable) == len(required):
         trips += _trip(gate, "below_first_stage", None, _below_first_stage(readable))
     return trips
 
@@ -120,12 +120,13 @@ def _pairs(run: StoredResult, dataset: str, measure: str, reranked: Run) -> Pair
     stored = run.query_values(dataset, "end_to_end")
     if measure in stored:
         return stored[measure]
-    qrels, candidates = run.qrels(dataset), run.candidates(dataset)
+    query_ids = next(iter(stored.values()), {})  # of any measure: all run over the same queries
+    qrels = run.qrels(dataset)
     before, after = (
-        evaluate_run(qrels, {query_id: docs[query_id] for query_id in qrels if query_id in docs}, [measure])[measure]
-        for docs in (candidates, reranked)
+        evaluate_run(qrels, {query_id: docs.get(query_id, EMPTY_DOCS) for query_id in query_ids}, [measure])[measure]
+        for docs in (run.candidates(dataset), reranked)
     )
-    return {query_id: (before.get(query_id, 0.0), value) for query_id, value in after.items()}
+    return {query_id: (before[query_id], after[query_id]) for query_id in query_ids}
 
 
 def _not_finite_values(view: DatasetView) -> str | None:
@@ -200,7 +201,7 @@ def _shuffle(docs: ScoredDocs, rng: np.random.Generator) -> ScoredDocs:
 
 
 def _truncation(view: DatasetView) -> str | None:
-    share = view.run.result["datasets"][view.dataset].get("timing", {}).get("truncated_share")
+    share = view.run.result["datasets"][view.dataset]["timing"].get("truncated_share")
     limit = view.gate.tripwires.max_truncated_share
     if share is None or share <= limit:
         return None

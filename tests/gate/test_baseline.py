@@ -96,6 +96,10 @@ def test_scores_that_are_not_those_of_the_baseline(make_run: MakeRun, accept: An
         ({"schema_version": None}, "is not a baseline file"),
         ({"datasets": {}}, "datasets is empty"),
         ({"datasets": {"a": 3}}, r"datasets\.a is 3, expected a table"),
+        (
+            {"datasets": {"a": {"queries": {"q": "x"}}}},
+            r"datasets\.a\.fingerprints\.corpus is missing; .*queries\.q is 'x'",
+        ),
         ({"measure": 3, "view": None}, "measure is 3, expected text; view is None, expected text"),
     ],
 )
@@ -186,6 +190,17 @@ def test_a_baseline_that_was_changed_by_hand_is_refused(make_run: MakeRun, accep
         check_gate(baseline=tmp_path / "base.json", run=run)
     accept(run, reason="put right")
     assert check_gate(baseline=tmp_path / "base.json", run=run).exit_code == 0
+
+
+def test_scores_that_a_baseline_has_are_kept_up_to_date(make_run: MakeRun, accept: Any, tmp_path: Path) -> None:
+    """Two gates may share the file: moving it for one must not break the other."""
+    accept(make_run("old"), mode="repro")
+    accept(make_run("new", seed=2, datasets=["beta"]), mode="quality")
+    assert sorted(path.name for path in tmp_path.glob("base.*.gz")) == ["base.beta.run.trec.gz"]
+    report = check_gate(baseline=tmp_path / "base.json", run=tmp_path / "runs" / "new", mode="repro")
+    assert report.verdict == "reproduced"
+    with pytest.raises(ComparisonError, match=r"request\.cache"):
+        accept(make_run("stored", cache=True), mode="quality")
 
 
 def test_a_broken_history_is_not_added_to(make_run: MakeRun, accept: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -146,8 +147,27 @@ def test_a_baseline_that_is_not_there(make_run: MakeRun, tmp_path: Path) -> None
         check_gate(baseline=make_run(), run=make_run() / "beta.run.trec.gz")
     with pytest.raises(ConfigError, match="gate 'gate' has no baseline and no run"):
         check_gate()
-    with pytest.raises(ConfigError, match="unknown option of a gate 'margn'; did you mean 'margin'"):
-        check_gate(baseline=make_run(), run=make_run(), margn=0.1)
+    with pytest.raises(
+        ConfigError, match=r"options of a gate 'margn'; did you mean 'margin'.*tripwires is 3, expected a table"
+    ):
+        check_gate(baseline=make_run(), run=make_run(), margn=0.1, tripwires=3)
+
+
+def test_tripwires_are_set_from_python(make_run: MakeRun) -> None:
+    run = make_run("bad", spoil=bury_relevant)
+    tripwires = {"below_random": "warn", "below_first_stage": "off"}
+    report = check_gate(baseline=run, run=run, tripwires=tripwires)
+    assert [(trip.tripwire, trip.level) for trip in report.trips] == [("below_random", "warn")] * 2
+    assert report.exit_code == 0
+
+
+def test_a_run_without_any_value_or_ranking_loses(make_run: MakeRun) -> None:
+    base, run = make_run("base"), make_run("run")
+    queries = run / "beta.queries.csv"
+    queries.write_text(queries.read_text().splitlines(keepends=True)[0])
+    (run / "beta.run.trec.gz").write_bytes(gzip.compress(b""))
+    report = check_gate(baseline=base, run=run)
+    assert (report.verdict, {trip.tripwire for trip in report.trips}) == ("tripped", {"missing_queries"})
 
 
 def test_repro_of_the_same_scores(make_run: MakeRun) -> None:
