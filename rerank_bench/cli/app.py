@@ -9,6 +9,7 @@ import typer
 import rerank_bench
 from rerank_bench.cli.cache import cache_app
 from rerank_bench.cli.candidates import candidates
+from rerank_bench.cli.card import card
 from rerank_bench.cli.compare import compare
 from rerank_bench.cli.datasets import datasets_app
 from rerank_bench.cli.depth import depth
@@ -56,6 +57,7 @@ app.command("inspect")(inspect_run)
 app.command()(depth)
 app.command()(doctor)
 app.command()(train)
+app.command()(card)
 app.add_typer(gate_app, name="gate")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(cache_app, name="cache")

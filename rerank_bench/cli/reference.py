@@ -12,6 +12,7 @@ from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
 from rerank_bench.cli import cache, datasets, gate
 from rerank_bench.cli.candidates import candidates
+from rerank_bench.cli.card import card
 from rerank_bench.cli.compare import compare
 from rerank_bench.cli.depth import depth
 from rerank_bench.cli.diff import diff
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gate calibrate": gate.calibrate,
     "doctor": doctor,
     "train": train,
+    "card": card,
     "datasets list": datasets.list_datasets,
     "datasets show": datasets.show_dataset,
     "datasets verify": datasets.verify_dataset,

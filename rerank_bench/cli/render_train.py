@@ -55,6 +55,7 @@ def render_outcome(console: Console, outcome: TrainingOutcome) -> None:
         "checkpoint": f"{outcome.folder}/",
         "log": f"{outcome.folder / 'log.csv'}",
         "picture": f"{outcome.folder / 'curves.png'}",
+        "card": f"{outcome.folder / 'README.md'}",
     }
     _print_rows(console, rows)
     console.print(f"\nmeasure it: rerank-bench run --model {outcome.folder}", markup=False, soft_wrap=True)

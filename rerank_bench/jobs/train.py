@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_bench.errors import ConfigError
+from rerank_bench.jobs.card import EVALUATIONS
 from rerank_bench.jobs.evaluation import make_evaluate
+from rerank_bench.jobs.training_card import complete_record, is_first_process, write_training_card
 from rerank_bench.jobs.training_data import TrainingData, load_training_data
 from rerank_bench.provenance import describe_invocation
+from rerank_bench.training.energy import measure_energy
 from rerank_bench.training.job_folder import check_folder
 from rerank_bench.training.loss_choice import check_examples, check_texts
 from rerank_bench.training.request import TrainingRequest
@@ -34,16 +37,23 @@ def run_training(request: TrainingRequest, folder: Path) -> TrainingOutcome:
     data = load_training_data(request)
     evaluate = None
     if data.evaluations:
-        evaluate = make_evaluate(data.evaluations, dtype=request.eval_dtype, device=request.device)
-    return train(
-        request.recipe,
-        data.training,
-        folder,
-        job=_job(request, data),
-        about=_about(request, data),
-        watch=Watch(held_out=data.held_out, evaluate=evaluate, best_by=request.best_by),
-        device=request.device,
-    )
+        evaluate = make_evaluate(
+            data.evaluations, dtype=request.eval_dtype, device=request.device, keep=folder / EVALUATIONS
+        )
+    with measure_energy() as energy:
+        outcome = train(
+            request.recipe,
+            data.training,
+            folder,
+            job=_job(request, data),
+            about=_about(request, data),
+            watch=Watch(held_out=data.held_out, evaluate=evaluate, best_by=request.best_by),
+            device=request.device,
+        )
+    if is_first_process():
+        complete_record(folder, request, data, energy)
+        write_training_card(folder)
+    return outcome
 
 
 def check_data(request: TrainingRequest) -> DataReport:
