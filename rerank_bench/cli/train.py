@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,6 +102,8 @@ def train(
             print_json(report.as_dict()) if json else render_data_report(stdout_console(), report)
             return
         outcome = run_training(request, out or default_folder(request))
+        if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks for all
+            return
         print_json(outcome.as_dict()) if json else render_outcome(stdout_console(), outcome)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rerank_bench.data.pydocs import build_pydocs_collection
+from rerank_bench.errors import ConfigError
 from rerank_bench.first_stage.bm25 import BM25Config, build_index
 from rerank_bench.progress import note
 from rerank_bench.records import Collection
@@ -21,7 +22,7 @@ from rerank_bench.storage import cache_folder, fingerprint_items, write_text
 from rerank_bench.training.docstring_groups import build_groups, part_docstrings, write_held_out
 from rerank_bench.training.docstrings import Docstring, collect_docstrings, describe_distributions
 from rerank_bench.training.examples import Examples
-from rerank_bench.training.request import DataRequest, EvaluationSet
+from rerank_bench.training.request import DOCSTRINGS, DataRequest, EvaluationSet
 
 CACHE_VERSION = "1"
 """Changes when the rules for what is a docstring of ours change."""
@@ -36,19 +37,31 @@ def build_docstring_data(data: DataRequest) -> tuple[Examples, tuple[EvaluationS
         data: ``held_out`` is the number of queries that are set aside, ``split_seed`` draws them and the negatives.
 
     Raises:
+        ConfigError: An option that only files have.
         DataError: No docstrings are installed.
         EnvironmentMissingError: No interpreter could be started.
     """
+    _check_options(data)
     key = fingerprint_items([CACHE_VERSION, *describe_distributions()])[:16]
     cache = cache_folder() / "training"
     docstrings = _cached_docstrings(cache / f"docstrings-{key}.jsonl.gz")
-    num_held_out = data.held_out if isinstance(data.held_out, int) else DEFAULT_HELD_OUT
+    num_held_out = data.held_out if data.held_out is not None else DEFAULT_HELD_OUT
     task = part_docstrings(docstrings, num_held_out=num_held_out, seed=data.split_seed)
     groups = build_groups(task, search_bm25, seed=data.split_seed)
     folder = cache / f"docstrings-{key}-{num_held_out}-{data.split_seed}" / "held-out"
     write_held_out(task, folder)
     note(f"docstrings: {len(groups):,} groups of 1 + 4 to train on, {num_held_out} queries held out in {folder}")
     return groups, (EvaluationSet(name=str(folder), depth=HELD_OUT_DEPTH),)
+
+
+def _check_options(data: DataRequest) -> None:
+    lost = [n for n in ("config", "revision", "columns", "first_rows", "drop_unusable") if getattr(data, n)]
+    if lost:
+        msg = f"{', '.join(lost)} does not go with {DOCSTRINGS}, which are whole already; drop it"
+        raise ConfigError(msg)
+    if isinstance(data.held_out, Path):
+        msg = f"held_out is a file, expected a number: {DOCSTRINGS} set some of their own queries aside"
+        raise ConfigError(msg)
 
 
 def search_bm25(queries: Sequence[str], docs: Sequence[str], depth: int) -> list[list[int]]:

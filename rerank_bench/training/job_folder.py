@@ -59,9 +59,12 @@ def check_folder(folder: Path) -> None:
     """Raise if a folder holds something else than a training.
 
     Raises:
-        ConfigError: It is a file, or has content and no record of a training.
+        ConfigError: It is a file, or has content and no record of a training; hidden files do not count.
     """
-    if folder.exists() and not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    if not folder.exists() or (folder / RECORD).is_file():
+        return
+    # Another process of the same job may be writing the record at this moment, under a hidden name.
+    if not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir()):
         msg = f"{folder}: is not empty and holds no {RECORD}; choose another folder with --out"
         raise ConfigError(msg)
 

@@ -112,6 +112,7 @@ PRESETS: Mapping[str, TrainingRequest] = {
             model="demo",
             loss=LossRecipe(name="cross-entropy"),
             batch_size=8,
+            mini_batch=10,
             epochs=1,
             max_steps=600,
             learning_rate=5e-5,

@@ -116,7 +116,8 @@ def train(
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     collator = Collator(tokenizer, max_length, recipe.mini_batch)
     settings = _settings(recipe, folder, watch, device=device)
-    checkpoint = open_job(folder, job, about or {})
+    with settings.main_process_first(local=False, desc="open the job"):
+        checkpoint = open_job(folder, job, about or {})
     settings.eval_on_start = watch.measures and checkpoint is None
     trainer = GroupTrainer(
         recipe=recipe,

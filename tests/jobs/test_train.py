@@ -80,7 +80,7 @@ def test_rows_of_the_evaluation_sets_are_reported_and_can_be_left_out(tiny_base:
     rows[1] |= {"query": queries[0].upper()}
     rows[4] |= {"document": docs[2]}  # it has no title, which would be part of its text
     data = write_jsonl(tmp_path / "train.jsonl", rows)
-    values = {"model": str(tiny_base), "sources": [str(data)], "evaluate": [str(TINY)]}
+    values: dict[str, Any] = {"model": str(tiny_base), "sources": [str(data)], "evaluate": [str(TINY)]}
     report = check_data(request_of(**values))
     assert report.contamination["tiny"]["queries"] == 1
     assert report.contamination["tiny"]["documents"] == 1
@@ -93,7 +93,11 @@ def test_unusable_rows_are_left_out_on_request(tiny_base: Path, tmp_path: Path) 
     rows = list_rows(6)
     rows[0] |= {"query": " "}
     rows[3] |= {"labels": [0, 0, 0]}
-    values = {"model": str(tiny_base), "sources": [str(write_jsonl(tmp_path / "a.jsonl", rows))], "loss": "lambda"}
+    values: dict[str, Any] = {
+        "model": str(tiny_base),
+        "sources": [str(write_jsonl(tmp_path / "a.jsonl", rows))],
+        "loss": "lambda",
+    }
     with pytest.raises(DataError, match="line 1: an empty text"):
         check_data(request_of(**values))
     data = load_training_data(request_of(**values, drop_unusable=True))
@@ -109,7 +113,7 @@ def test_examples_are_set_aside_as_published_scripts_do(tiny_base: Path, tmp_pat
     import datasets
 
     rows = pair_rows(20)
-    values = {"model": str(tiny_base), "sources": [str(write_jsonl(tmp_path / "a.jsonl", rows))]}
+    values: dict[str, Any] = {"model": str(tiny_base), "sources": [str(write_jsonl(tmp_path / "a.jsonl", rows))]}
     data = load_training_data(request_of(**values, first_rows=15, held_out="4", limit=10))
     expected = datasets.Dataset.from_list(rows[:15]).train_test_split(test_size=4, seed=12)
     assert data.held_out is not None
@@ -154,7 +158,7 @@ def test_bad_requests(values: dict[str, Any], message: str, tmp_path: Path) -> N
 
 def test_presets_have_the_published_values() -> None:
     """The figures of the model cards, typed in once more."""
-    published = {
+    published: dict[str, tuple[Any, ...]] = {
         "msmarco-bce": ("bce", 128, 2e-5, 0.1, 1, None, "bfloat16", 12),
         "msmarco-lambda": ("lambda", 16, 2e-5, 0.1, 1, 500, "bfloat16", 12),
         "gooaq-bce": ("bce", 16, 2e-5, 0.1, 1, 4000, "bfloat16", 12),
@@ -194,6 +198,19 @@ def test_every_field_of_a_preset_can_be_overridden() -> None:
     assert (changed.evaluations, changed.best_by) == ((), None)
     other = request_of(preset("gooaq-bce"), loss="mse")
     assert other.recipe.loss.describe() == {"name": "mse"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"columns": ["query=x"]}, "columns does not go with docstrings"),
+        ({"first_rows": 9, "drop_unusable": True}, "first_rows, drop_unusable does not go with docstrings"),
+        ({"held_out": "dev.jsonl"}, "held_out is a file, expected a number"),
+    ],
+)
+def test_options_that_docstrings_have_no_use_for(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_training_data(request_of(preset("pydocs"), **values))
 
 
 @pytest.fixture

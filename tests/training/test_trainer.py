@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import examples_of, list_rows, pair_rows
+from tiny_training import examples_of, list_rows, pair_rows, write_jsonl
 
 from rerank_bench.errors import ConfigError, DataError, ScoringError
 from rerank_bench.scoring.loaded_scorer import load_scorer
@@ -107,13 +108,17 @@ def test_evaluation_does_not_change_the_training(tiny_base: Path, tmp_path: Path
     assert same_weights(tmp_path / "a", tmp_path / "b")
 
 
-def test_accumulated_parts_and_mini_batches_give_the_same_training(tiny_base: Path, tmp_path: Path) -> None:
-    # Dropout would draw other numbers for other shapes, so it is off.
-    base = tmp_path / "base"
-    shutil.copytree(tiny_base, base)
-    config = json.loads((base / "config.json").read_text())
+def without_dropout(base: Path, folder: Path) -> Path:
+    """Dropout draws other numbers for other shapes of batches."""
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (base / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_accumulated_parts_and_mini_batches_give_the_same_training(tiny_base: Path, tmp_path: Path) -> None:
+    base = without_dropout(tiny_base, tmp_path / "base")
     examples = examples_of(tmp_path, pair_rows(16))
     run(recipe_of(base, batch_size=8), examples, tmp_path / "whole")
     run(recipe_of(base, batch_size=8, accumulation=2), examples, tmp_path / "accumulated")
@@ -301,3 +306,40 @@ def test_a_new_head_comes_from_the_seed(tmp_path: Path) -> None:
     assert same_weights(tmp_path / "a", tmp_path / "b")
     heads = [weights(tmp_path / name)["classifier.weight"] for name in ("a", "c")]
     assert (heads[0] - heads[1]).abs().max() > 1e-3
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tiny_base: Path, tmp_path: Path) -> None:
+    base = without_dropout(tiny_base, tmp_path / "base")
+    write_jsonl(tmp_path / "pairs.jsonl", pair_rows(20))  # 16 to train on: two whole batches
+    common = [
+        "-m",
+        "rerank_bench",
+        "train",
+        "--model",
+        str(base),
+        "--data",
+        str(tmp_path / "pairs.jsonl"),
+        "--device",
+        "cpu",
+    ]
+    common += ["--batch-size", "8", "--precision", "float32", "--lr", "1e-3", "--held-out", "4"]
+    two = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        *common,
+        "--out",
+        str(tmp_path / "two"),
+    ]
+    for command in ([sys.executable, *common, "--out", str(tmp_path / "one")], two):
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("checkpoint") == 1
+    for name, value in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], value, atol=2e-4, rtol=0, msg=name)
+    assert [row["step"] for row in log_rows(tmp_path / "two")] == ["0", "2"]
