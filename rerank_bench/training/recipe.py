@@ -101,7 +101,7 @@ class Recipe:
     """Of the new head, the order of the examples and dropout."""
     log_steps: int = 50
     eval_steps: int | None = None
-    """Steps between evaluations, each with a checkpoint; ``None``: only at the end."""
+    """Steps between evaluations, each with a checkpoint; ``None``: only at the end, and a checkpoint every 500."""
     patience: int | None = None
     """Evaluations without a better value after which the training ends; ``None``: never."""
     keep_checkpoints: int = 2

@@ -15,16 +15,25 @@ A teacher's label of a tuple has one score per document, or one margin (positive
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError, DataError, describe_unknown
+from rerank_bench.training.column_values import (
+    as_lists,
+    as_numbers,
+    as_strings,
+    is_list,
+    offsets_of,
+    read_lists,
+    read_numbers,
+    read_strings,
+    refuse_rows,
+)
 from rerank_bench.training.examples import Examples
 from rerank_bench.training.tables import Rows
 
@@ -40,7 +49,6 @@ NAMES_OF_ROLE: Mapping[str, tuple[str, ...]] = {
 NEGATIVE = re.compile(r"(negatives?|neg)([_-]?\d+)?")
 TARGETS = ("document", "documents", "positive")
 """Exactly one of these roles says what the shape is."""
-MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +170,7 @@ def build_examples(rows: Rows, chosen: Mapping[str, Sequence[str]] | None = None
     """
     columns = find_columns(rows.name, rows.table.column_names, chosen or {})
     table = rows.table.select(dict.fromkeys(_all_columns(columns)))
-    queries = _strings(rows, table, columns.query)
+    queries = read_strings(rows, table, columns.query)
     build = {"document": _from_pairs, "documents": _from_lists, "positive": _from_tuples}[columns.target_role]
     shape, docs, labels, offsets = build(rows, table, columns)
     return Examples(
@@ -187,38 +195,38 @@ def _all_columns(columns: Columns) -> list[str]:
 
 
 def _from_pairs(rows: Rows, table: pa.Table, columns: Columns) -> Flat:
-    docs = _strings(rows, table, columns.target)
-    labels = _numbers(rows, table, str(columns.label))
+    docs = read_strings(rows, table, columns.target)
+    labels = read_numbers(rows, table, str(columns.label))
     return "pairs", docs, labels, np.arange(len(table) + 1, dtype=np.int64)
 
 
 def _from_lists(rows: Rows, table: pa.Table, columns: Columns) -> Flat:
-    doc_lists = _lists(rows, table, columns.target)
-    label_lists = _lists(rows, table, str(columns.label))
-    offsets = _offsets(doc_lists)
-    differing = np.flatnonzero(np.diff(offsets) != np.diff(_offsets(label_lists)))
-    _refuse(
+    doc_lists = read_lists(rows, table, columns.target)
+    label_lists = read_lists(rows, table, str(columns.label))
+    offsets = offsets_of(doc_lists)
+    differing = np.flatnonzero(np.diff(offsets) != np.diff(offsets_of(label_lists)))
+    refuse_rows(
         rows,
         differing,
         lambda row: f"{len(doc_lists[row])} documents and {len(label_lists[row])} labels",
         "expected one label per document",
     )
-    _refuse(rows, np.flatnonzero(np.diff(offsets) == 0), lambda _row: "no document", "expected at least one")
+    refuse_rows(rows, np.flatnonzero(np.diff(offsets) == 0), lambda _row: "no document", "expected at least one")
     owners = np.repeat(np.arange(len(table)), np.diff(offsets))  # (M,) row of each document
-    docs = _as_strings(rows, doc_lists.flatten(), columns.target, owners)
-    return "lists", docs, _as_numbers(rows, label_lists.flatten(), str(columns.label), owners), offsets
+    docs = as_strings(rows, doc_lists.flatten(), columns.target, owners)
+    return "lists", docs, as_numbers(rows, label_lists.flatten(), str(columns.label), owners), offsets
 
 
 def _from_tuples(rows: Rows, table: pa.Table, columns: Columns) -> Flat:
-    positives = _strings(rows, table, columns.target)
-    if len(columns.negatives) == 1 and _is_list(table.schema.field(columns.negatives[0]).type):
-        negative_lists = _lists(rows, table, columns.negatives[0])
+    positives = read_strings(rows, table, columns.target)
+    if len(columns.negatives) == 1 and is_list(table.schema.field(columns.negatives[0]).type):
+        negative_lists = read_lists(rows, table, columns.negatives[0])
     else:
-        negative_lists = _as_lists([_strings(rows, table, name) for name in columns.negatives])
-    sizes = np.diff(_offsets(negative_lists))  # (N,)
-    _refuse(rows, np.flatnonzero(sizes == 0), lambda _row: "no negative", "expected at least one")
+        negative_lists = as_lists([read_strings(rows, table, name) for name in columns.negatives])
+    sizes = np.diff(offsets_of(negative_lists))  # (N,)
+    refuse_rows(rows, np.flatnonzero(sizes == 0), lambda _row: "no negative", "expected at least one")
     owners = np.repeat(np.arange(len(table)), sizes)
-    negatives = _as_strings(rows, negative_lists.flatten(), columns.negatives[0], owners)
+    negatives = as_strings(rows, negative_lists.flatten(), columns.negatives[0], owners)
     offsets = np.concatenate(([0], np.cumsum(sizes + 1))).astype(np.int64)
     # Documents are taken from positives (N,) and negatives (M − N,), one after the other.
     order = np.empty(offsets[-1], dtype=np.int64)
@@ -234,102 +242,26 @@ def _from_tuples(rows: Rows, table: pa.Table, columns: Columns) -> Flat:
 def _teacher(rows: Rows, table: pa.Table, columns: Columns, sizes: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return (M,) a teacher's scores; margins become scores with the positive at 0."""
     label = str(columns.label)
-    if not _is_list(table.schema.field(label).type):
-        margins = _numbers(rows, table, label)
-        _refuse(
+    if not is_list(table.schema.field(label).type):
+        margins = read_numbers(rows, table, label)
+        refuse_rows(
             rows,
             np.flatnonzero(sizes != 1),
             lambda row: f"one label and {sizes[row]} negatives",
             "expected a list of labels",
         )
         return np.stack([np.zeros_like(margins), -margins], axis=1).ravel()
-    lists = _lists(rows, table, label)
-    counts = np.diff(_offsets(lists))
+    lists = read_lists(rows, table, label)
+    counts = np.diff(offsets_of(lists))
     bad = np.flatnonzero((counts != sizes) & (counts != sizes + 1))
-    _refuse(
+    refuse_rows(
         rows,
         bad,
         lambda row: f"{counts[row]} labels for a positive and {sizes[row]} negatives",
         "expected one score per document, or one margin per negative",
     )
     values = np.split(
-        _as_numbers(rows, lists.flatten(), label, np.repeat(np.arange(len(table)), counts)), np.cumsum(counts)[:-1]
+        as_numbers(rows, lists.flatten(), label, np.repeat(np.arange(len(table)), counts)), np.cumsum(counts)[:-1]
     )
     scores = [v if len(v) > size else np.concatenate(([0.0], -v)) for v, size in zip(values, sizes, strict=True)]
     return np.concatenate(scores).astype(np.float32)
-
-
-# --- columns ----------------------------------------------------------------------------------------------------
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
-
-
-def _strings(rows: Rows, table: pa.Table, name: str) -> pa.LargeStringArray:
-    return _as_strings(rows, table.column(name), name, np.arange(len(table)))
-
-
-def _numbers(rows: Rows, table: pa.Table, name: str) -> NDArray[np.float32]:
-    return _as_numbers(rows, table.column(name), name, np.arange(len(table)))
-
-
-def _lists(rows: Rows, table: pa.Table, name: str) -> pa.LargeListArray:
-    column = table.column(name)
-    if not _is_list(column.type):
-        msg = f"{rows.name}: column {name!r} holds {column.type}, expected lists (one entry per document)"
-        raise DataError(msg)
-    nulls = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
-    _refuse(rows, nulls, lambda _row: f"no {name!r}", "expected a list")
-    return column.cast(pa.large_list(column.type.value_type)).combine_chunks()
-
-
-def _offsets(lists: pa.LargeListArray) -> NDArray[np.int64]:
-    sizes = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-
-
-def _as_lists(columns: Sequence[pa.LargeStringArray]) -> pa.LargeListArray:
-    """Return (N,) lists of one entry per column."""
-    num_rows, width = len(columns[0]), len(columns)
-    order = np.arange(num_rows * width).reshape(width, num_rows).T.ravel()  # row 0 of all columns, then row 1 …
-    values = pa.concat_arrays(columns).take(pa.array(order))
-    return pa.LargeListArray.from_arrays(pa.array(np.arange(0, num_rows * width + 1, width, dtype=np.int64)), values)
-
-
-def _as_strings(rows: Rows, column: Any, name: str, owners: NDArray[np.int64]) -> pa.LargeStringArray:
-    """Return (M,) large_string without nulls; ``owners[m]`` is the row that a bad value is reported with."""
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        if pa.types.is_null(column.type):
-            column = column.cast(pa.large_string())
-        else:
-            msg = f"{rows.name}: column {name!r} holds {column.type}, expected texts"
-            raise DataError(msg)
-    nulls = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
-    _refuse(rows, owners[nulls], lambda _row: f"no {name!r}", "expected a text")
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return whole.cast(pa.large_string())
-
-
-def _as_numbers(rows: Rows, column: Any, name: str, owners: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return (M,) float32, all finite."""
-    kind = column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        msg = f"{rows.name}: column {name!r} holds {kind}, expected numbers (0 and 1, grades, or a teacher's scores)"
-        raise DataError(msg)
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    values = whole.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)  # nulls become NaN
-    bad = np.flatnonzero(~np.isfinite(values))
-    _refuse(rows, owners[bad], lambda _row: f"no finite number in {name!r}", "expected one")
-    return np.asarray(values)
-
-
-def _refuse(rows: Rows, bad: NDArray[np.int64], found: Callable[[int], str], expected: str) -> None:
-    """Raise if there are bad rows; the first ones are named with file and line."""
-    distinct = list(dict.fromkeys(bad.tolist()))
-    if not distinct:
-        return
-    named = "; ".join(f"{rows.locate(row)}: {found(row)}" for row in distinct[:MAX_NAMED])
-    more = f" (and {len(distinct) - MAX_NAMED} more rows)" if len(distinct) > MAX_NAMED else ""
-    msg = f"{named}{more}; {expected}. Correct or remove them"
-    raise DataError(msg)

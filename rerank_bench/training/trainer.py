@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +29,7 @@ from rerank_bench.training.held_out import AVERAGE_PRECISION, LOSS, can_average_
 from rerank_bench.training.job_folder import CHECKPOINT_PREFIX, column_name, finish_job, open_job
 from rerank_bench.training.loss_choice import check_examples, check_texts, loss_function
 from rerank_bench.training.recipe import Recipe
+from rerank_bench.training.settings import training_settings
 
 Evaluate = Callable[[Path], Mapping[str, float]]
 """Checkpoint folder -> name -> value; higher is better."""
@@ -115,7 +115,7 @@ def train(
         # Renamed in transformers 5.x; the older name goes in 6.
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     collator = Collator(tokenizer, max_length, recipe.mini_batch)
-    settings = _settings(recipe, folder, watch, device=device)
+    settings = training_settings(recipe, folder, best_by=watch.best_by, measures=watch.measures, device=device)
     with settings.main_process_first(local=False, desc="open the job"):
         checkpoint = open_job(folder, job, about or {})
     settings.eval_on_start = watch.measures and checkpoint is None
@@ -293,90 +293,11 @@ class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers 
         )
 
 
-# --- settings ---------------------------------------------------------------------------------------------------
-
-
-def _settings(recipe: Recipe, folder: Path, watch: Watch, *, device: str) -> transformers.TrainingArguments:
-    """Return transformers' settings for a recipe."""
-    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    precision = _resolve_precision(recipe.precision, on_cpu=on_cpu)
-    num_processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else _world_size()
-    share, rest = divmod(recipe.batch_size, num_processes * recipe.accumulation)
-    if rest:
-        msg = (
-            f"batch_size {recipe.batch_size} is not divisible by {num_processes} processes times accumulation "
-            f"{recipe.accumulation}; choose numbers that divide it, so that the recipe stays what it is"
-        )
-        raise ConfigError(msg)
-    steps = recipe.eval_steps
-    settings = transformers.TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=share,
-        gradient_accumulation_steps=recipe.accumulation,
-        num_train_epochs=recipe.epochs,
-        max_steps=recipe.max_steps or -1,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup,
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
-        bf16=precision == "bfloat16",
-        fp16=precision == "float16",
-        seed=recipe.seed,
-        use_cpu=on_cpu,
-        logging_steps=recipe.log_steps,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if watch.measures and steps else "no",
-        eval_steps=steps,
-        save_strategy="steps" if steps else "no",
-        save_steps=steps or 500,
-        save_total_limit=recipe.keep_checkpoints + (watch.best_by is not None),
-        metric_for_best_model=f"eval_{watch.best_by}" if watch.best_by else None,
-        greater_is_better=watch.best_by != LOSS if watch.best_by else None,
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to="none",
-        log_level="error",
-        dataloader_pin_memory=not on_cpu,
-    )
-    # Several GPUs without torchrun would multiply the batch (DataParallel); one process uses one.
-    settings._n_gpu = min(settings.n_gpu, 1)  # noqa: SLF001  no public way
-    return settings
-
-
-def _world_size() -> int:
-    import os
-
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _resolve_precision(request: str, *, on_cpu: bool) -> str:
-    """Return the precision of the forward pass; ``auto`` takes bfloat16 where the device computes in it.
-
-    Raises:
-        ConfigError: float16 on a CPU.
-    """
-    if request == "float16" and on_cpu:
-        msg = "precision float16 needs a GPU; use bfloat16 or float32 on a CPU"
-        raise ConfigError(msg)
-    if request != "auto":
-        return request
-    has_units = _cpu_has_bfloat16() if on_cpu else torch.cuda.is_available() and torch.cuda.is_bf16_supported(False)
-    return "bfloat16" if has_units else "float32"
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Return whether the CPU multiplies bfloat16 in hardware: emulated, it is slower than float32."""
-    cpu = torch.backends.cpu.get_cpu_capability()
-    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return cpu.startswith("AVX512") and bool(is_supported())
-
-
 def _check_best_by(watch: Watch, recipe: Recipe) -> None:
+    if recipe.patience is not None and (watch.best_by is None or recipe.eval_steps is None):
+        msg = "patience counts evaluations without a better value; say how often (--eval-steps) and what (--best-by)"
+        raise ConfigError(msg)
     if watch.best_by is None:
-        if recipe.patience is not None:
-            msg = "patience needs to know what is better; name a value with --best-by"
-            raise ConfigError(msg)
         return
     known = []
     if watch.held_out is not None:
@@ -395,10 +316,3 @@ def _num_chars(examples: Examples) -> Any:
     docs = pc.utf8_length(examples.docs).to_numpy(zero_copy_only=False)  # (M,)
     queries = pc.utf8_length(examples.queries).to_numpy(zero_copy_only=False)  # (N,)
     return np.maximum.reduceat(docs, examples.offsets[:-1]) + queries
-
-
-def steps_of(recipe: Recipe, num_examples: int) -> int:
-    """Return the number of optimizer steps that a recipe takes over so many examples."""
-    per_epoch = math.ceil(num_examples / recipe.batch_size)
-    whole = math.ceil(recipe.epochs * per_epoch)
-    return min(whole, recipe.max_steps) if recipe.max_steps else whole

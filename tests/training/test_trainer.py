@@ -227,6 +227,15 @@ def test_another_job_is_refused_and_so_is_a_finished_one(tiny_base: Path, tmp_pa
     run(recipe, examples, tmp_path / "out")
     with pytest.raises(ConfigError, match=r"another training: recipe\.learning_rate is 0\.001 there and 0\.002 here"):
         run(replace(recipe, learning_rate=2e-3), examples, tmp_path / "out")
+    # Killed between the last checkpoint and the end: nothing is trained again, and the same weights are written.
+    cut = tmp_path / "cut"
+    shutil.copytree(tmp_path / "out", cut)
+    (cut / "model.safetensors").unlink()
+    record = json.loads((cut / "training.json").read_text())
+    (cut / "training.json").write_text(json.dumps(record | {"state": "running"}))
+    again = run(recipe, examples, cut)
+    assert (again.resumed_from, again.steps, again.saved_step) == (2, 2, 2)
+    assert same_weights(cut, tmp_path / "out")
     with pytest.raises(ConfigError, match="this very training, finished"):
         run(recipe, examples, tmp_path / "out")
     (tmp_path / "mine").mkdir()
@@ -267,7 +276,7 @@ def test_what_is_not_measured_cannot_choose(tiny_base: Path, tmp_path: Path) -> 
     watch = Watch(held_out=examples, evaluate=lambda _: {"nDCG@10": 0.5}, best_by="ndgc")
     with pytest.raises(ConfigError, match="best_by is 'ndgc', which is not measured; measured here: loss, nDCG@10"):
         run(recipe, examples, tmp_path / "out2", watch=watch)
-    with pytest.raises(ConfigError, match="patience needs to know what is better"):
+    with pytest.raises(ConfigError, match="patience counts evaluations without a better value; say how often"):
         run(replace(recipe, patience=1), examples, tmp_path / "out")
 
 
