@@ -20,7 +20,7 @@ ADDED_TOKENS = 8
 """More than a classifier adds to a pair: four special tokens, and a word mark that stands alone before each text."""
 _PAIR_FAMILIES = frozenset({"sequence-classifier", "onnx"})
 """Families whose input is query, document and special tokens, behind a prompt that the run names."""
-_APART_FAMILIES = frozenset({"bi-encoder", "late-interaction"})
+_APART_FAMILIES = frozenset({"bi-encoder", "static-embedding", "late-interaction"})
 """Families that read query and document each by itself."""
 
 

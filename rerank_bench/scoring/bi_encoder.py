@@ -131,15 +131,26 @@ class BiEncoderScorer:
         self, query_vectors: NDArray[np.float32], doc_vectors: NDArray[np.float32], pairs: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return (N,) float32: cosine or dot product of each pair's vectors, from (Q, H) and (D, H)."""
-        if self.recipe.similarity == "cosine" and not self.recipe.normalize:
-            query_vectors, doc_vectors = _unit(query_vectors), _unit(doc_vectors)
-        scores = np.empty(len(pairs), dtype=np.float32)
-        for start in range(0, len(pairs), COMPARE_PAIRS):
-            chunk = pairs[start : start + COMPARE_PAIRS]
-            scores[start : start + len(chunk)] = np.einsum(
-                "nh,nh->n", query_vectors[chunk[:, 0]], doc_vectors[chunk[:, 1]]
-            )
-        return scores
+        is_cosine = self.recipe.similarity == "cosine" and not self.recipe.normalize
+        return similarities(query_vectors, doc_vectors, pairs, is_cosine=is_cosine)
+
+
+def similarities(
+    query_vectors: NDArray[np.float32],
+    doc_vectors: NDArray[np.float32],
+    pairs: NDArray[np.int64],
+    *,
+    is_cosine: bool,
+) -> NDArray[np.float32]:
+    """Return (N,) float32: the dot product of each pair's vectors, or their cosine, from (Q, H) and (D, H)."""
+    scores = np.empty(len(pairs), dtype=np.float32)
+    for start in range(0, len(pairs), COMPARE_PAIRS):
+        query_rows, doc_rows = pairs[start : start + COMPARE_PAIRS].T
+        queries, docs = query_vectors[query_rows], doc_vectors[doc_rows]
+        if is_cosine:  # of these rows only: all queries are handed over with every batch of documents
+            queries, docs = unit_vectors(queries), unit_vectors(docs)
+        scores[start : start + len(query_rows)] = np.einsum("nh,nh->n", queries, docs)
+    return scores
 
 
 def _place(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
@@ -166,7 +177,8 @@ def _pool(recipe: Recipe, outputs: Any, mask: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(pooled, dim=1) if recipe.normalize else pooled
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (N, H) vectors scaled to length 1; a vector of zeros stays as it is."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
 

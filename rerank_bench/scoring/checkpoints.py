@@ -115,6 +115,18 @@ def read_checkpoint(
         EnvironmentMissingError: An adapter, without the package for it or without its base.
     """
     modules = _read_modules(folder)
+    static = next((module for module in modules if module.kind == "StaticEmbedding"), None)
+    if static is not None:
+        return Checkpoint(
+            folder=folder,
+            trunk=static.folder,
+            name=name,
+            revision=revision,
+            family=family or "static-embedding",
+            config=static.config,
+            modules=modules,
+            st_config=read_settings(folder / "config_sentence_transformers.json"),
+        )
     trunk = next((module.folder for module in modules if module.kind == "Transformer"), folder)
     adapter = find_adapter(trunk, name)
     if adapter is not None:

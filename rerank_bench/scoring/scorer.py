@@ -32,6 +32,7 @@ FAMILIES = {
     "causal-lm": "rerank_bench.scoring.causal_lm:CausalLmScorer",
     "seq2seq": "rerank_bench.scoring.seq2seq:Seq2SeqScorer",
     "bi-encoder": "rerank_bench.scoring.bi_encoder:BiEncoderScorer",
+    "static-embedding": "rerank_bench.scoring.static_embedding:StaticEmbeddingScorer",
     "late-interaction": "rerank_bench.scoring.late_interaction:LateInteractionScorer",
     "onnx": "rerank_bench.scoring.onnx_classifier:OnnxClassifierScorer",
 }
