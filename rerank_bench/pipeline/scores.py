@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rerank_bench.pipeline.candidates import PreparedDataset
 from rerank_bench.ranking import scores_from_ranks
 from rerank_bench.scoring.baselines import rank_baseline
-from rerank_bench.scoring.engine import EngineResult
+from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.lazy_scorer import LazyScorer
 from rerank_bench.scoring.pair_facts import PairFacts
 from rerank_bench.scoring.specs import ModelSpec

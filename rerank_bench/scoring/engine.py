@@ -8,83 +8,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_bench import progress
-from rerank_bench.errors import InvalidScoreError
 from rerank_bench.provenance import peak_memory_bytes
-from rerank_bench.scoring.batch_runner import BatchRunner, Journal, check_shape
+from rerank_bench.scoring.batch_runner import BatchRunner, Journal
 from rerank_bench.scoring.batching import check_batch_tokens
 from rerank_bench.scoring.budget_search import BudgetSearch
 from rerank_bench.scoring.device_use import DeviceUse, OnDevice, measure_use
+from rerank_bench.scoring.engine_result import EngineResult, EngineStats, facts_of
+from rerank_bench.scoring.list_scoring import score_lists_of
+from rerank_bench.scoring.pair_checks import check_scores, texts_namer
 from rerank_bench.scoring.pair_facts import PairFacts
 from rerank_bench.scoring.pair_work import PairWork, distinct_work
 from rerank_bench.scoring.run_clock import RunClock
-from rerank_bench.scoring.score_rows import hash_texts
 from rerank_bench.scoring.score_store import ScoreStore
 from rerank_bench.scoring.scorer import AnyScorer, EncodedItems, ListScorer, PairNamer, Scorer, TextEncoder
 from rerank_bench.scoring.stored_pairs import StoredPairs
 from rerank_bench.scoring.text_batches import score_texts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """What scoring cost."""
-
-    num_pairs: int
-    num_distinct_pairs: int
-    """Pairs of different texts."""
-    num_pairs_from_store: int
-    """Pairs asked for whose score was stored by an earlier run."""
-    num_items: int
-    """What was batched: the distinct pairs, or the distinct texts of a bi-encoder.
-
-    This and the counts below are of the job that scored what this request lacked, whatever run it was in; 0 where
-    several jobs of other requests did.
-    """
-    num_tokens: int
-    """Tokens of all items, without padding."""
-    num_padded_tokens: int
-    """Tokens of all batches, padding included."""
-    padding_share: float
-    """Share of the padded tokens that is padding."""
-    num_batches: int
-    batch_tokens: int | None
-    """The budget at the end; lower than at the start if memory ran out.  ``None`` where nothing was batched."""
-    is_calibrated: bool = False
-    """Whether that budget was found by trying some on the first batches of this job."""
-    tokenise_seconds: float
-    """Of this run, like all times and speeds."""
-    score_seconds: float
-    pairs_per_second: float | None
-    """Pairs that were really scored, over tokenising and scoring together; ``None`` when none was."""
-    tokens_per_second: float | None
-    """Their tokens, without padding, over the same."""
-    peak_host_bytes: int | None
-    peak_device_bytes: int | None
-    use: DeviceUse = field(default_factory=DeviceUse)
-    """What the run did with its time and its device."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields by name, those of ``use`` among them, JSON-able."""
-        fields = asdict(self)
-        use = fields.pop("use")
-        return {**fields, **use}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EngineResult:
-    """Scores in the order of the pairs."""
-
-    scores: NDArray[np.float32]
-    """(N,) float32, all finite."""
-    facts: PairFacts
-    """Of the same pairs."""
-    stats: EngineStats
 
 
 def score_indexed(
@@ -115,9 +59,9 @@ def score_indexed(
     if batch_tokens is not None:
         check_batch_tokens(batch_tokens)
     work = distinct_work(queries, docs, pairs)
-    name = pair_name or _texts_namer(queries, docs, pairs)
+    name = pair_name or texts_namer(queries, docs, pairs)
     if isinstance(scorer, ListScorer):
-        return _score_lists(scorer, work, name, description)
+        return score_lists_of(scorer, work, name, description)
     task = _Task(scorer, work, np.arange(len(work.pairs)), batch_tokens, name, description)
     scores = task.run(None)
     return _result(work, scores, task.tokens, task.counts, task)
@@ -159,7 +103,7 @@ def score_stored(  # noqa: PLR0913 - what is asked for, and what is known alread
     stored = StoredPairs(store, work, batch_tokens)
     if not len(stored.rows):
         return _result(work, stored.scores, stored.tokens, stored.counts, None)
-    name = pair_name or _texts_namer(queries, docs, pairs)
+    name = pair_name or texts_namer(queries, docs, pairs)
     task = _Task(load(), work, stored.rows, batch_tokens, name, description)
     task.run(stored, known_batch_tokens)
     return _result(work, stored.scores, stored.tokens, task.counts, task)
@@ -237,93 +181,13 @@ class _Task:
         return values
 
     def _check(self, indices: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
-        _check(scores, self.work.first_pair[self.rows[indices]], self.name)
+        check_scores(scores, self.work.first_pair[self.rows[indices]], self.name)
 
 
 def _search(scorer: Scorer, budget: int, items: EncodedItems) -> BudgetSearch | None:
     """Return the search for the budget of a job, if its device offers a choice."""
     budgets = scorer.runtime.trial_batch_tokens if isinstance(scorer, OnDevice) else ()
     return BudgetSearch.for_job(budget, budgets, int(items.lengths.sum(dtype=np.int64)))
-
-
-def score_unfinished(
-    scorer: ListScorer,
-    store: ScoreStore,
-    queries: Sequence[str],
-    docs: Sequence[str],
-    pairs: NDArray[np.int64],
-    *,
-    pair_name: PairNamer | None = None,
-    description: str = "score",
-) -> EngineResult:
-    """Score pairs list by list into a store, and take from it the lists that an interrupted run got.
-
-    Args:
-        scorer: The service.
-        store: Of this very request: a list is stored whole or not at all.
-        queries: As in ``score_indexed``, like all that follows.
-        docs: Document texts.
-        pairs: (N, 2) int64.
-        pair_name: Names a pair in an error.
-        description: What the progress bar says.
-
-    Raises:
-        InvalidScoreError: A score is NaN or infinite; its list is not stored.
-    """
-    work = distinct_work(queries, docs, pairs)
-    return _score_lists(scorer, work, pair_name or _texts_namer(queries, docs, pairs), description, store)
-
-
-def _score_lists(
-    scorer: ListScorer, work: PairWork, name: PairNamer, description: str, store: ScoreStore | None = None
-) -> EngineResult:
-    """Score pairs whose tokens are counted elsewhere, if at all."""
-    distinct_scores = np.zeros(len(work.pairs), dtype=np.float32)
-    is_known = np.zeros(len(work.pairs), dtype=np.bool_)
-    hashes: tuple[list[bytes], list[bytes]] = ([], [])
-    if store is not None:
-        hashes = (hash_texts(work.queries), hash_texts(work.docs))
-        distinct_scores, _, is_known = store.look_up(*hashes, work.pairs)
-    # As they were asked for: a service that looks at the whole list is to see the first stage's order.
-    order = np.argsort(work.first_pair)
-    order = order[~is_known[order]]  # (R,)
-    asked = work.first_pair[order]
-    started = time.perf_counter()
-    with progress.track(description, total=len(order), unit="pairs") as advance:
-
-        def take(rows: NDArray[np.int64], values: NDArray[np.float32]) -> None:
-            _check(values, asked[rows], name)
-            if store is not None:
-                store.insert(*hashes, work.pairs[order[rows]], values, np.zeros(len(rows), dtype=np.int32))
-            advance(len(rows))
-
-        values = scorer.score_lists(
-            work.queries, work.docs, work.pairs[order], pair_name=lambda row: name(int(asked[row])), take=take
-        )
-    seconds = time.perf_counter() - started
-    check_shape(values, len(order))
-    distinct_scores[order] = values
-    num_stored = int(is_known[work.row_of_pair].sum())
-    num_scored = len(work.row_of_pair) - num_stored
-    stats = EngineStats(
-        num_pairs=len(work.row_of_pair),
-        num_distinct_pairs=len(work.pairs),
-        num_pairs_from_store=num_stored,
-        num_items=len(work.pairs),
-        num_tokens=0,
-        num_padded_tokens=0,
-        padding_share=0.0,
-        num_batches=0,
-        batch_tokens=scorer.default_batch_tokens,
-        tokenise_seconds=0.0,
-        score_seconds=seconds,
-        pairs_per_second=num_scored / max(seconds, 1e-9) if num_scored else None,
-        tokens_per_second=0.0,
-        peak_host_bytes=peak_memory_bytes(),
-        peak_device_bytes=scorer.peak_device_bytes(),
-    )
-    facts = _facts(work, np.zeros(len(work.pairs), dtype=np.int32), ~is_known)
-    return EngineResult(distinct_scores[work.row_of_pair], facts, stats)
 
 
 def _pair_tokens(items: EncodedItems, pairs: NDArray[np.int64], *, num_queries: int | None) -> NDArray[np.int32]:
@@ -341,31 +205,6 @@ def _pair_tokens(items: EncodedItems, pairs: NDArray[np.int64], *, num_queries: 
     return np.where(is_cut, -lengths, lengths).astype(np.int32)
 
 
-def _check(scores: NDArray[np.float32], pair_rows: NDArray[np.int64], name: PairNamer) -> None:
-    bad = np.flatnonzero(~np.isfinite(scores))
-    if bad.size:
-        first = int(bad[0])
-        more = f" ({bad.size} of {len(scores)} scores of this batch are not finite)" if bad.size > 1 else ""
-        msg = (
-            f"{name(int(pair_rows[first]))}: score is {scores[first]}, expected a finite float32 number{more}; "
-            "try --dtype float32"
-        )
-        raise InvalidScoreError(msg)
-
-
-def _texts_namer(
-    queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64], max_chars: int = 60
-) -> PairNamer:
-    """Return what names a pair by its texts."""
-
-    def name(row: int) -> str:
-        texts = (queries[pairs[row, 0]], docs[pairs[row, 1]])
-        query, doc = (text if len(text) <= max_chars else text[:max_chars] + "…" for text in texts)
-        return f"query {query!r}, document {doc!r}"
-
-    return name
-
-
 def _result(
     work: PairWork,
     scores: NDArray[np.float32],
@@ -377,13 +216,8 @@ def _result(
     is_scored = np.zeros(len(work.pairs), dtype=np.bool_)
     if task is not None:
         is_scored[task.rows] = True
-    facts = _facts(work, tokens, is_scored)
+    facts = facts_of(work, tokens, is_scored)
     return EngineResult(scores[work.row_of_pair], facts, _stats(work, facts, counts, task))
-
-
-def _facts(work: PairWork, tokens: NDArray[np.int32], is_scored: NDArray[np.bool_]) -> PairFacts:
-    row = work.row_of_pair
-    return PairFacts(distinct=row, tokens=tokens[row], is_stored=~is_scored[row])
 
 
 def _stats(work: PairWork, facts: PairFacts, counts: dict[str, Any] | None, task: _Task | None) -> EngineStats:

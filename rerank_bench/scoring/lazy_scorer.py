@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.device_list import check_kind_on_devices, check_present, describe_devices
-from rerank_bench.scoring.engine import EngineResult, score_stored, score_unfinished
+from rerank_bench.scoring.engine import score_stored
+from rerank_bench.scoring.engine_result import EngineResult
+from rerank_bench.scoring.list_scoring import score_unfinished
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_checkpoint, load_scorer
 from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.model_memo import ModelMemo, ModelRequest, request_model, scores_folder, store_key

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rerank_bench.errors import ConfigError, ScoringError, describe_unknown
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.device_list import check_kind_on_devices, check_present, describe_devices
-from rerank_bench.scoring.engine import EngineResult, score_indexed
+from rerank_bench.scoring.engine import score_indexed
+from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.scorer import FAMILIES, AnyScorer, PairNamer, ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec, parse_model_spec

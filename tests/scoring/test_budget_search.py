@@ -18,7 +18,8 @@ from rerank_bench.scoring import budget_search
 from rerank_bench.scoring.batching import BatchTooLargeError
 from rerank_bench.scoring.budget_search import BudgetSearch
 from rerank_bench.scoring.callables import TextPairs
-from rerank_bench.scoring.engine import EngineResult, score_indexed, score_stored
+from rerank_bench.scoring.engine import score_indexed, score_stored
+from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.lazy_scorer import open_scorer
 from rerank_bench.scoring.runtime import ModelRuntime
 from rerank_bench.scoring.score_store import ScoreStore

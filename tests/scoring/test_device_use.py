@@ -11,7 +11,7 @@ import pytest
 
 from rerank_bench.scoring import flops
 from rerank_bench.scoring.device_use import DeviceUse, measure_use
-from rerank_bench.scoring.engine import EngineStats
+from rerank_bench.scoring.engine_result import EngineStats
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
 from rerank_bench.scoring.run_clock import RunClock
 

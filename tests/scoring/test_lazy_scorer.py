@@ -15,7 +15,7 @@ from watcher import Watcher
 
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError, ScoringError
-from rerank_bench.scoring.engine import EngineResult
+from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.lazy_scorer import LazyScorer, open_scorer
 from rerank_bench.scoring.loaded_scorer import load_scorer
 from rerank_bench.scoring.model_files import find_checkpoint

@@ -20,7 +20,8 @@ from watcher import Watcher
 
 from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError, InvalidScoreError, ScoringError
-from rerank_bench.scoring.engine import EngineResult, score_indexed
+from rerank_bench.scoring.engine import score_indexed
+from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.loaded_scorer import load_scorer
 from rerank_bench.scoring.multi_device import DeviceFleet, FleetScorer, FleetTextEncoder
 from rerank_bench.scoring.scorer import ScorerConfig

@@ -18,7 +18,8 @@ from rerank_bench.errors import InvalidScoreError
 from rerank_bench.scoring.batching import BatchTooLargeError
 from rerank_bench.scoring.callables import TextPairs
 from rerank_bench.scoring.device_use import DeviceUse
-from rerank_bench.scoring.engine import EngineResult, score_indexed, score_stored
+from rerank_bench.scoring.engine import score_indexed, score_stored
+from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.score_store import ScoreStore
 from rerank_bench.scoring.scorer import EncodedItems, Scorer, TextEncoder
 

@@ -15,7 +15,7 @@ from watcher import Watcher
 
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError
-from rerank_bench.scoring.engine import EngineResult
+from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.external_options import ExternalOptions
 from rerank_bench.scoring.lazy_scorer import open_scorer
 from rerank_bench.scoring.model_memo import scores_folder
