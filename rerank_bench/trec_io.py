@@ -7,7 +7,7 @@ fields are errors that name the line; nothing is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +21,85 @@ FLOAT32_OVERFLOW = 2.0**128 - 2.0**103
 """The smallest double that rounds to infinity as float32: half a unit above the largest finite one."""
 
 
-def read_run(path: str | Path, *, depth: int | None = None) -> dict[str, ScoredDocs]:
+Look = Callable[[str, tuple[str, ...]], None]
+"""Called with a query and all its documents."""
+
+
+class _MixedLinesError(Exception):
+    """The lines of a query stand apart."""
+
+
+def read_run(path: str | Path, *, depth: int | None = None, look: Look | None = None) -> dict[str, ScoredDocs]:
     """Return the run in a TREC file: ``query_id Q0 doc_id rank score tag`` a line.
 
+    Where the lines stand together query by query, as engines write them, the file is read in a stream: in memory are the
+    documents that are kept, and all those of one query.  Where a query's lines stand apart, the file is read again, and
+    all of it is in memory until the end.
+
     Args:
-        path: The file.
+        path: The file, plain or gzip.
         depth: Number of documents to keep per query; ``None`` keeps all.
+        look: Shown every query's documents before the cut; a second time where the file is read again.
 
     Raises:
         DataError: The file does not exist.
         ParseError: A line cannot be read, or names a document of a query a second time.
     """
-    line_by_doc: dict[str, dict[str, int]] = {}
-    scores: dict[str, list[float]] = {}
+    try:
+        return _collect(_grouped(path), depth, look)
+    except _MixedLinesError:
+        return _collect(_whole(path), depth, look)
+
+
+def _collect(
+    queries: Iterable[tuple[str, dict[str, int], list[float]]], depth: int | None, look: Look | None
+) -> dict[str, ScoredDocs]:
+    run: dict[str, ScoredDocs] = {}
+    for query_id, line_by_doc, scores in queries:
+        if query_id in run:
+            raise _MixedLinesError
+        run[query_id] = rank_docs(query_id, list(line_by_doc), np.asarray(scores), depth=depth)
+        if look is not None:
+            look(query_id, tuple(line_by_doc))
+    return run
+
+
+def _grouped(path: str | Path) -> Iterator[tuple[str, dict[str, int], list[float]]]:
+    """Yield every stretch of lines of one query: the line of each document, and the scores in the same order."""
+    current: str | None = None
+    line_by_doc: dict[str, int] = {}
+    scores: list[float] = []
+    for number, query_id, doc_id, score in _run_lines(path):
+        if query_id != current:
+            if current is not None:
+                yield current, line_by_doc, scores
+            current, line_by_doc, scores = query_id, {}, []
+        _add_doc(path, number, query_id, doc_id, line_by_doc)
+        scores.append(score)
+    if current is not None:
+        yield current, line_by_doc, scores
+
+
+def _whole(path: str | Path) -> Iterator[tuple[str, dict[str, int], list[float]]]:
+    """Yield the same of every query, from the whole file."""
+    found: dict[str, tuple[dict[str, int], list[float]]] = {}
+    for number, query_id, doc_id, score in _run_lines(path):
+        line_by_doc, scores = found.setdefault(query_id, ({}, []))
+        _add_doc(path, number, query_id, doc_id, line_by_doc)
+        scores.append(score)
+    for query_id, (line_by_doc, scores) in found.items():
+        yield query_id, line_by_doc, scores
+
+
+def _add_doc(path: str | Path, number: int, query_id: str, doc_id: str, line_by_doc: dict[str, int]) -> None:
+    if doc_id in line_by_doc:
+        problem = f"document {doc_id!r} of query {query_id!r} stands already in line {line_by_doc[doc_id]}; remove one"
+        raise ParseError(path, number, problem)
+    line_by_doc[doc_id] = number
+
+
+def _run_lines(path: str | Path) -> Iterator[tuple[int, str, str, float]]:
+    """Yield (number, query_id, doc_id, score) of every line that is not blank."""
     for number, line in read_lines(path):
         fields = line.split()
         if not fields:
@@ -42,17 +108,7 @@ def read_run(path: str | Path, *, depth: int | None = None) -> dict[str, ScoredD
             problem = f"expected 6 fields (query_id Q0 doc_id rank score tag), found {len(fields)}: {_short(line)}"
             raise ParseError(path, number, problem)
         query_id, _, doc_id, _, score_text, _ = fields
-        score = _parse_score(path, number, query_id, doc_id, score_text)
-        seen = line_by_doc.setdefault(query_id, {})
-        if doc_id in seen:
-            problem = f"document {doc_id!r} of query {query_id!r} stands already in line {seen[doc_id]}; remove one"
-            raise ParseError(path, number, problem)
-        seen[doc_id] = number
-        scores.setdefault(query_id, []).append(score)
-    return {
-        query_id: rank_docs(query_id, list(docs), np.asarray(scores[query_id]), depth=depth)
-        for query_id, docs in line_by_doc.items()
-    }
+        yield number, query_id, doc_id, _parse_score(path, number, query_id, doc_id, score_text)
 
 
 def _parse_score(path: str | Path, number: int, query_id: str, doc_id: str, text: str) -> float:

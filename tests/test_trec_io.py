@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,39 @@ def test_the_shared_trec_dl_run_is_read_whole(shared_data: Path) -> None:
     assert len(run) >= 43
     # In this file rank and line order are BM25's; the score column is the reranker's.
     assert all((docs.scores[:-1] >= docs.scores[1:]).all() for docs in run.values())
+
+
+def test_lines_of_a_query_that_stand_apart_read_the_same(tmp_path: Path) -> None:
+    lines = [f"q{query} Q0 d{doc} 1 {(doc * 7 + query) % 5} x" for query in range(3) for doc in range(6)]
+    (tmp_path / "grouped.trec").write_text("\n".join(lines))
+    (tmp_path / "mixed.trec").write_text("\n".join(lines[::2] + lines[1::2]))
+    grouped, mixed = (read_run(tmp_path / f"{name}.trec", depth=4) for name in ("grouped", "mixed"))
+    assert {query_id: docs.doc_ids for query_id, docs in grouped.items()} == {
+        query_id: docs.doc_ids for query_id, docs in mixed.items()
+    }
+    # A document below the depth is found again all the same.
+    (tmp_path / "twice.trec").write_text("\n".join([*lines[::2], *lines[1::2], lines[4]]))
+    with pytest.raises(ParseError, match="line 19: document 'd4' of query 'q0' stands already in line 3"):
+        read_run(tmp_path / "twice.trec", depth=1)
+
+
+def test_a_bad_line_far_down_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "long.trec"
+    with path.open("w") as file:
+        file.writelines(f"q{row // 100} Q0 d{row % 100} 1 {row % 100} x\n" for row in range(50_000))
+        file.write("q500 Q0 d1 1 x\n")
+    with pytest.raises(ParseError, match=r"long.trec, line 50001: expected 6 fields .*found 5"):
+        read_run(path, depth=3)
+
+
+def test_memory_holds_what_is_kept_of_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "deep.trec"
+    with path.open("w") as file:
+        file.writelines(f"q{row // 1000} Q0 d{row % 1000} 1 {row % 1000} x\n" for row in range(100_000))
+    tracemalloc.start()
+    try:
+        read_run(path, depth=10)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000  # 20 bytes per line; all lines at once take over 100

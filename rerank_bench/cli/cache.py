@@ -9,12 +9,12 @@ import typer
 from rerank_bench.cli import options
 from rerank_bench.cli.console import command, print_json, stdout_console
 
-cache_app = typer.Typer(help="Show and clear stored scores and candidate lists.", no_args_is_help=True)
+cache_app = typer.Typer(help="Show and clear stored scores, candidate lists and vectors.", no_args_is_help=True)
 
 
 @cache_app.command("info")
 def show_cache(*, json: options.Json = False) -> None:
-    """Show what the cache folder holds: stored scores by model, candidate lists, sizes.
+    """Show what the cache folder holds: stored scores by model, candidate lists, vectors, sizes.
 
     The folder is $RERANK_BENCH_CACHE, else the platform's own. A file that was found damaged is listed too.
     """
@@ -34,7 +34,8 @@ def clear(
     *,
     scores: Annotated[bool, typer.Option("--scores", help="Delete the stored scores.")] = False,
     candidates: Annotated[bool, typer.Option("--candidates", help="Delete the candidate lists.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Delete both.")] = False,
+    vectors: Annotated[bool, typer.Option("--vectors", help="Delete the vectors of dense:MODEL.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Delete all of them.")] = False,
     json: options.Json = False,
 ) -> None:
     """Delete what can be computed again; results and leaderboards are not touched.
@@ -46,10 +47,12 @@ def clear(
         from rerank_bench.errors import ConfigError
         from rerank_bench.pipeline.cache import clear_cache
 
-        if not (scores or candidates or everything):
-            msg = "cache clear: nothing was chosen; pass --scores, --candidates or --all"
+        if not (scores or candidates or vectors or everything):
+            msg = "cache clear: nothing was chosen; pass --scores, --candidates, --vectors or --all"
             raise ConfigError(msg)
-        num_bytes = clear_cache(scores=scores or everything, candidates=candidates or everything)
+        num_bytes = clear_cache(
+            scores=scores or everything, candidates=candidates or everything, vectors=vectors or everything
+        )
         if json:
             print_json({"freed_bytes": num_bytes})
         else:

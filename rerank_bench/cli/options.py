@@ -63,8 +63,8 @@ FirstStage = Annotated[
     str,
     typer.Option(
         metavar="NAME|RUN",
-        help="bm25 (Lucene variant, stemmed), rank-bm25 (Okapi, as that package scores), "
-        "published (the pinned NanoBEIR lists), or a TREC run file.",
+        help="bm25 (Lucene variant, stemmed), rank-bm25 (Okapi, as that package scores), published (the pinned NanoBEIR "
+        "lists), dense:MODEL (exact search with a bi-encoder), fusion:A+B (reciprocal ranks), or a TREC run file.",
     ),
 ]
 Measures = Annotated[

@@ -7,6 +7,7 @@ another sidecar belongs to, is not used.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,41 @@ def cached_candidates(
         depth: Documents per query, at least 1.
         folder: Where the lists are kept; ``None`` is the cache folder's ``candidates``.
     """
+    return cached_list(
+        dataset,
+        config.describe(),
+        lambda: build_bm25_candidates(dataset, config, depth=depth),
+        depth=depth,
+        versions=analyzer_versions(),
+        folder=folder,
+    )
+
+
+def cached_list(
+    dataset: Dataset,
+    first_stage: Mapping[str, Any],
+    build: Callable[[], CandidateSet],
+    *,
+    depth: int,
+    versions: Mapping[str, Any],
+    folder: str | Path | None = None,
+) -> CandidateSet:
+    """Return what ``build`` returns, unless it was built before and nothing has changed since.
+
+    Args:
+        dataset: Queries and collection.
+        first_stage: The whole configuration of the first stage; JSON-able, with its ``name``.
+        build: Called only if the list is not stored.
+        depth: Documents per query, at least 1.
+        versions: Of the libraries that decide what stands in the list.
+        folder: Where the lists are kept; ``None`` is the cache folder's ``candidates``.
+    """
     check_depth(depth)
     if len(_list_inputs(dataset)) < 2:
-        return build_bm25_candidates(dataset, config, depth=depth)
+        return build()
     root = Path(folder) if folder is not None else cache_folder() / "candidates"
-    place = root / f"{_safe_name(dataset.name)}-{config.describe()['name']}-{cache_key(dataset, config, depth)[:16]}"
+    key = cache_key(dataset, first_stage, depth, versions)
+    place = root / f"{_safe_name(dataset.name)}-{_safe_name(str(first_stage['name']))[:60]}-{key[:16]}"
     if (place / META_NAME).exists():
         try:
             candidates = load_candidates(place, dataset)
@@ -114,7 +145,7 @@ def cached_candidates(
         else:
             note(f"candidates of {dataset.name!r} taken from {place}")
             return candidates
-    candidates = build_bm25_candidates(dataset, config, depth=depth)
+    candidates = build()
     try:
         save_candidates(place, dataset, candidates)
     except EnvironmentMissingError as error:  # they were built all the same
@@ -122,19 +153,19 @@ def cached_candidates(
     return candidates
 
 
-def cache_key(dataset: Dataset, config: BM25Config, depth: int) -> str:
+def cache_key(dataset: Dataset, first_stage: Mapping[str, Any], depth: int, versions: Mapping[str, Any]) -> str:
     """Return the SHA-256, in hex, over all that a list depends on.
 
-    Of the library versions only those are part of it that decide what the terms are.
+    Of the library versions only those are part of it that decide what the list is.
     """
     return fingerprint_json(
         {
             "code": CODE_VERSION,
             **_list_inputs(dataset),
             "drops_self_match": dataset.drops_self_match,
-            "first_stage": config.describe(),
+            "first_stage": dict(first_stage),
             "depth": depth,
-            "versions": analyzer_versions(),
+            "versions": dict(versions),
         }
     )
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from rerank_bench.errors import ConfigError, DataError, describe_unknown
+from rerank_bench.errors import ConfigError, DataError
 from rerank_bench.first_stage.bm25 import BM25Config, Matches, build_index
 from rerank_bench.progress import note
 from rerank_bench.ranking import rank_docs, scores_from_ranks
@@ -22,29 +22,8 @@ from rerank_bench.records import EMPTY_DOCS, CandidateSet, Dataset, Run, ScoredD
 from rerank_bench.storage import file_sha256, fingerprint_items
 from rerank_bench.trec_io import read_run
 
-PUBLISHED: Literal["published"] = "published"
-
-FIRST_STAGES: Mapping[str, BM25Config | Literal["published"]] = {
-    "bm25": BM25Config(),
-    "rank-bm25": BM25Config(variant="okapi"),
-    PUBLISHED: PUBLISHED,
-}
-"""Name on the command line -> what it stands for; every other name is the path of a TREC run file."""
-
-
-def parse_first_stage(text: str) -> BM25Config | Literal["published"] | Path:
-    """Return the first stage that a user asks for: a name of ``FIRST_STAGES``, or the path of a run file.
-
-    Raises:
-        ConfigError: Neither a name nor an existing file.
-    """
-    if text in FIRST_STAGES:
-        return FIRST_STAGES[text]
-    path = Path(text)
-    if path.is_file():
-        return path
-    msg = f"{describe_unknown('first stage', [text], FIRST_STAGES)}; or the path of a TREC run: no such file {text!r}"
-    raise ConfigError(msg)
+CHECKED_IDS = 500_000
+"""Ids of a run file that are looked up at once: each time costs a pass over all ids of the collection."""
 
 
 def build_bm25_candidates(dataset: Dataset, config: BM25Config, *, depth: int) -> CandidateSet:
@@ -63,13 +42,14 @@ def build_bm25_candidates(dataset: Dataset, config: BM25Config, *, depth: int) -
     # One more than wanted: the query's own document may be among them.
     matches = index.search(list(dataset.queries.values()), depth=depth + dataset.drops_self_match)
     by_query = {
-        query_id: _rank_matches(dataset, query_id, found, depth)
+        query_id: rank_matches(dataset, query_id, found, depth)
         for query_id, found in zip(dataset.queries, matches, strict=True)
     }
-    return _candidate_set(dataset, by_query, depth=depth, first_stage=config.describe())
+    return candidate_set(dataset, by_query, depth=depth, first_stage=config.describe())
 
 
-def _rank_matches(dataset: Dataset, query_id: str, matches: Matches, depth: int) -> ScoredDocs:
+def rank_matches(dataset: Dataset, query_id: str, matches: Matches, depth: int) -> ScoredDocs:
+    """Return the ``depth`` best of a query's matches, without its own source document where the data set says so."""
     doc_ids = dataset.collection.doc_ids.take(pa.array(matches.positions)).to_pylist()
     scores = matches.scores
     if dataset.drops_self_match and query_id in doc_ids:
@@ -107,7 +87,7 @@ def candidates_from_lists(
             raise DataError(msg)
     _check_known(dataset, lists, where)
     by_query = {query_id: _from_ranks(lists[query_id][:depth]) for query_id in dataset.queries}
-    return _candidate_set(dataset, by_query, depth=depth, first_stage=first_stage)
+    return candidate_set(dataset, by_query, depth=depth, first_stage=first_stage)
 
 
 def candidates_from_run(dataset: Dataset, path: str | Path, *, depth: int) -> CandidateSet:
@@ -118,7 +98,7 @@ def candidates_from_run(dataset: Dataset, path: str | Path, *, depth: int) -> Ca
 
     Args:
         dataset: The data set that the run is for.
-        path: The file, plain or gzip.
+        path: The file, plain or gzip.  Read in a stream; see ``read_run``.
         depth: Documents to keep per query, at least 1.
 
     Raises:
@@ -127,16 +107,17 @@ def candidates_from_run(dataset: Dataset, path: str | Path, *, depth: int) -> Ca
         ParseError: A line cannot be read.
     """
     check_depth(depth)
-    run = read_run(path)
-    _check_known(dataset, {query_id: docs.doc_ids for query_id, docs in run.items()}, f"{path}")
+    known = _KnownIds(dataset, f"{path}")
+    run = read_run(path, depth=depth, look=known.add)
+    known.check()
     missing = [query_id for query_id in dataset.queries if query_id not in run]
     if missing:
         note(
             f"{path}: {len(missing)} of {len(dataset.queries)} queries have no line {_first(missing)} and no candidates"
         )
-    by_query = {query_id: _cut(run.get(query_id, EMPTY_DOCS), depth) for query_id in dataset.queries}
+    by_query = {query_id: run.get(query_id, EMPTY_DOCS) for query_id in dataset.queries}
     first_stage = {"name": "trec-run", "file": Path(path).name, "sha256": file_sha256(path)}
-    return _candidate_set(dataset, by_query, depth=depth, first_stage=first_stage)
+    return candidate_set(dataset, by_query, depth=depth, first_stage=first_stage)
 
 
 def candidates_fingerprint(by_query: Run) -> str:
@@ -169,11 +150,8 @@ def _from_ranks(doc_ids: Sequence[str]) -> ScoredDocs:
     return ScoredDocs(tuple(doc_ids), scores)
 
 
-def _cut(docs: ScoredDocs, depth: int) -> ScoredDocs:
-    return ScoredDocs(docs.doc_ids[:depth], docs.scores[:depth])
-
-
-def _candidate_set(dataset: Dataset, by_query: Run, *, depth: int, first_stage: Mapping[str, Any]) -> CandidateSet:
+def candidate_set(dataset: Dataset, by_query: Run, *, depth: int, first_stage: Mapping[str, Any]) -> CandidateSet:
+    """Return finished lists with their fingerprint."""
     return CandidateSet(
         dataset_name=dataset.name,
         depth=depth,
@@ -185,22 +163,63 @@ def _candidate_set(dataset: Dataset, by_query: Run, *, depth: int, first_stage: 
 
 def _check_known(dataset: Dataset, lists: Mapping[str, Iterable[str]], where: str) -> None:
     """Raise if lists name queries or documents that the data set lacks."""
-    unknown = [query_id for query_id in lists if query_id not in dataset.queries]
-    if unknown:
-        msg = (
-            f"{where}: {len(unknown)} queries are not among the {len(dataset.queries)} of {dataset.name!r} "
-            f"{_first(unknown)}; choose the file of this data set, or remove them"
-        )
-        raise DataError(msg)
-    doc_ids = list(dict.fromkeys(doc_id for of_query in lists.values() for doc_id in of_query))
-    positions = dataset.collection.positions(doc_ids)
-    unknown = [doc_id for doc_id, position in zip(doc_ids, positions.tolist(), strict=True) if position < 0]
-    if unknown:
-        msg = (
-            f"{where}: {len(unknown)} documents are not among the {len(dataset.collection)} of {dataset.name!r} "
-            f"{_first(unknown)}; was the list made from another collection or another version of it?"
-        )
-        raise DataError(msg)
+    known = _KnownIds(dataset, where)
+    for query_id, doc_ids in lists.items():
+        known.add(query_id, doc_ids)
+    known.check()
+
+
+class _KnownIds:
+    """Collects the ids of lists that the data set lacks; lists may go by one after the other.
+
+    Args:
+        dataset: The data set that the lists are for.
+        where: What an error calls the lists.
+    """
+
+    def __init__(self, dataset: Dataset, where: str) -> None:
+        self._dataset = dataset
+        self._where = where
+        self._doc_ids: dict[str, None] = {}
+        self._unknown_queries: dict[str, None] = {}
+        self._unknown_docs: dict[str, None] = {}
+
+    def add(self, query_id: str, doc_ids: Iterable[str]) -> None:
+        """Take in one list."""
+        if query_id not in self._dataset.queries:
+            self._unknown_queries[query_id] = None
+        self._doc_ids.update(dict.fromkeys(doc_ids))
+        if len(self._doc_ids) >= CHECKED_IDS:
+            self._look_up()
+
+    def _look_up(self) -> None:
+        doc_ids = list(self._doc_ids)
+        positions = self._dataset.collection.positions(doc_ids)
+        self._unknown_docs.update((doc_ids[row], None) for row in np.flatnonzero(positions < 0).tolist())
+        self._doc_ids.clear()
+
+    def check(self) -> None:
+        """Raise if an id is unknown.
+
+        Raises:
+            DataError: Names the first ones.
+        """
+        self._look_up()
+        unknown = list(self._unknown_queries)
+        if unknown:
+            msg = (
+                f"{self._where}: {len(unknown)} queries are not among the {len(self._dataset.queries)} of "
+                f"{self._dataset.name!r} {_first(unknown)}; choose the file of this data set, or remove them"
+            )
+            raise DataError(msg)
+        unknown = list(self._unknown_docs)
+        if unknown:
+            msg = (
+                f"{self._where}: {len(unknown)} documents are not among the {len(self._dataset.collection)} of "
+                f"{self._dataset.name!r} {_first(unknown)}; was the list made from another collection or another "
+                "version of it?"
+            )
+            raise DataError(msg)
 
 
 def _first(ids: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_bench.errors import EnvironmentMissingError
+from rerank_bench.first_stage.dense import vectors_folder
 from rerank_bench.scoring.model_memo import scores_folder
 from rerank_bench.scoring.score_store import describe_store
 from rerank_bench.storage import cache_folder
@@ -22,16 +23,17 @@ def describe_cache() -> dict[str, Any]:
         "folder": str(cache_folder()),
         "scores": {"bytes": _num_bytes(scores_folder()), "stores": [describe_store(path) for path in stores]},
         "candidates": {"bytes": _num_bytes(candidates), "lists": lists},
+        "vectors": {"bytes": _num_bytes(vectors_folder()), "collections": _num_folders(vectors_folder())},
     }
 
 
-def clear_cache(*, scores: bool, candidates: bool) -> int:
-    """Delete stored scores, candidate lists, or both; return the bytes that were freed.
+def clear_cache(*, scores: bool = False, candidates: bool = False, vectors: bool = False) -> int:
+    """Delete what is chosen of stored scores, candidate lists and documents' vectors; return the bytes that were freed.
 
     Raises:
         EnvironmentMissingError: A file cannot be deleted.
     """
-    chosen = [(scores, scores_folder()), (candidates, cache_folder() / "candidates")]
+    chosen = [(scores, scores_folder()), (candidates, cache_folder() / "candidates"), (vectors, vectors_folder())]
     num_bytes = 0
     for is_chosen, folder in chosen:
         if not is_chosen or not folder.is_dir():
@@ -50,6 +52,10 @@ def clear_cache(*, scores: bool, candidates: bool) -> int:
 
 def _num_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in _files(folder))
+
+
+def _num_folders(folder: Path) -> int:
+    return sum(path.is_dir() for path in folder.iterdir()) if folder.is_dir() else 0
 
 
 def _files(folder: Path) -> Iterator[Path]:

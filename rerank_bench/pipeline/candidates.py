@@ -17,13 +17,9 @@ from rerank_bench.evaluation.stored_run import evaluate_stored_run
 from rerank_bench.evaluation.views import build_pool
 from rerank_bench.first_stage.bm25 import BM25Config
 from rerank_bench.first_stage.candidate_store import cached_candidates
-from rerank_bench.first_stage.candidates import (
-    PUBLISHED,
-    candidates_fingerprint,
-    candidates_from_lists,
-    candidates_from_run,
-    parse_first_stage,
-)
+from rerank_bench.first_stage.candidates import candidates_fingerprint, candidates_from_lists, candidates_from_run
+from rerank_bench.first_stage.fusion import FUSED_DEPTH, fuse_candidates
+from rerank_bench.first_stage.stages import PUBLISHED, DenseStage, FusionStage, parse_first_stage
 from rerank_bench.pipeline.request import DEFAULT_DEPTH, Request
 from rerank_bench.progress import note
 from rerank_bench.records import CandidateSet, Dataset, ScoredDocs
@@ -50,7 +46,8 @@ def prepare_dataset(name: str, request: Request) -> PreparedDataset:
     started = time.perf_counter()
     config = request.config
     dataset = load_dataset(name, split=config.split)
-    candidates = build_candidates(dataset, first_stage=config.first_stage, depth=request.depths[-1])
+    device = request.scorer.devices[0] if request.scorer.devices else request.scorer.device
+    candidates = build_candidates(dataset, first_stage=config.first_stage, depth=request.depths[-1], device=device)
     if config.limit is not None:
         dataset, candidates = _first_queries(dataset, candidates, config.limit)
     pool = build_pool(candidates, dataset.qrels)
@@ -87,23 +84,35 @@ def cut_dataset(ready: PreparedDataset, depth: int) -> PreparedDataset:
     return replace(ready, candidates=cut, pool=build_pool(cut, ready.dataset.qrels))
 
 
-def build_candidates(dataset: Dataset, *, first_stage: str = "bm25", depth: int = DEFAULT_DEPTH) -> CandidateSet:
+def build_candidates(
+    dataset: Dataset, *, first_stage: str = "bm25", depth: int = DEFAULT_DEPTH, device: str = "auto"
+) -> CandidateSet:
     """Return the first stage's candidates of a data set, from the cache when nothing changed.
 
     Args:
         dataset: As ``load_dataset`` returns it.
-        first_stage: ``bm25``, ``rank-bm25``, ``published``, or the path of a TREC run file.
+        first_stage: ``bm25``, ``rank-bm25``, ``published``, ``dense:MODEL``, ``fusion:A+B``, or the path of a TREC run file.
         depth: Documents to keep per query.
+        device: Where the texts of ``dense`` are encoded.
 
     Raises:
         ConfigError: The first stage is unknown, or the data set has no published list.
         DataError: A list names unknown queries or documents.
+        ScoringError: The model of ``dense`` cannot be loaded.
+        EnvironmentMissingError: What it needs is missing on this machine.
     """
     chosen = parse_first_stage(first_stage)
     if isinstance(chosen, BM25Config):
         return cached_candidates(dataset, chosen, depth=depth)
     if isinstance(chosen, Path):
         return candidates_from_run(dataset, chosen, depth=depth)
+    if isinstance(chosen, DenseStage):
+        from rerank_bench.pipeline.dense import dense_candidates
+
+        return dense_candidates(dataset, chosen.model, depth=depth, device=device)
+    if isinstance(chosen, FusionStage):
+        lists = [build_candidates(dataset, first_stage=part, depth=FUSED_DEPTH, device=device) for part in chosen.parts]
+        return fuse_candidates(dataset, lists, depth=depth)
     from rerank_bench.data.hub import load_published_lists
     from rerank_bench.data.manifests import load_manifest
 

@@ -10,7 +10,7 @@ from typing import Any
 from rerank_bench.data.suites import Selection, resolve_datasets
 from rerank_bench.errors import ConfigError, describe_unknown
 from rerank_bench.evaluation.measures import STANDARD_MEASURES, parse_measures
-from rerank_bench.first_stage.candidates import parse_first_stage
+from rerank_bench.first_stage.stages import parse_first_stage
 from rerank_bench.pipeline.depths import check_depths
 from rerank_bench.records import VIEWS, View
 from rerank_bench.reporting.run_folder import file_stem

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from rerank_bench.errors import ConfigError, DataError, ParseError
 from rerank_bench.first_stage.bm25 import BM25Config, build_index
 from rerank_bench.first_stage.candidates import (
-    FIRST_STAGES,
     build_bm25_candidates,
     candidates_fingerprint,
     candidates_from_lists,
     candidates_from_run,
-    parse_first_stage,
 )
+from rerank_bench.first_stage.stages import FIRST_STAGES, parse_first_stage
 from rerank_bench.progress import Advance, use_reporter
 from rerank_bench.ranking import rank_docs
 from rerank_bench.records import CandidateSet, Collection, Dataset, ScoredDocs
