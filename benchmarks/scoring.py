@@ -5,24 +5,28 @@
     python benchmarks/scoring.py --dtype bfloat16 --peer-dtype float32 bfloat16
     python benchmarks/scoring.py --device cuda --dtype bfloat16 --pairs 20000 --peer-batch-size 32 128 512
     python benchmarks/scoring.py --host-path --pairs 5000 --setting nanobeir
-    python benchmarks/scoring.py --linear 5000 50000
+    python benchmarks/scoring.py --linear 5000 50000 500000
+    python benchmarks/scoring.py --devices cpu,cpu --pairs 2000
 
 The models have the exact shapes of published ones and random weights, the tokenizer a WordPiece vocabulary of generated
-words; lengths follow MS MARCO: queries of about 6 words, passages of about 56, twenty passages a query.  Contestants
-take turns, round by round, and both include tokenising; medians over the rounds are compared.  Processor seconds stand
+words (also where the published tokenizer is another, slower one); scores have the scale of trained models.  Lengths
+follow MS MARCO: queries of about 6 words, passages of about 56, twenty passages a query.  Contestants take turns, round
+by round, and both include tokenising; medians over the rounds are compared.  Processor seconds stand
 beside those of the wall clock, which mean little while other work runs on the machine (then ``--threads 1``, too: threads
 that wait for one another burn processor time).  The peak is a large matrix product in the precision of the run, measured
 beside it; the share of it counts the trunk's linear layers on real tokens, all layers in full.
 
 ``--host-path`` leaves out the forward pass of both: what tokenising and batching cost on one core.  ``--linear`` scores
-growing numbers of pairs with a small model of two layers.  Prints rows and replaces those of the same setting in
-``benchmarks/results/``.
+growing numbers of pairs with a small model of two layers, on one core, after a warm-up with the smallest number; up to
+50,000 pairs, several rounds.  ``--devices`` sets our own processes beside our one process.  Prints rows and replaces those
+of the same setting in ``benchmarks/results/``.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import gc
 import os
 import statistics
 import tempfile
@@ -36,24 +40,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
+from scoring_inputs import SHAPES, Pairs, generate_pairs, generate_words, write_checkpoint
 
 from rerank_bench.provenance import describe_machine, peak_memory_bytes
+from rerank_bench.scoring.device_list import parse_devices
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
 from rerank_bench.storage import atomic_writer
 
 RESULTS = Path(__file__).parent / "results"
-LAYERS = {"minilm-l6": 6, "minilm-l12": 12, "modernbert-base": 22, "tiny": 2}
-LINEAR_WEIGHTS = {
-    "minilm-l6": 6 * (4 * 384**2 + 2 * 384 * 1536),
-    "minilm-l12": 12 * (4 * 384**2 + 2 * 384 * 1536),
-    "modernbert-base": 22 * (4 * 768**2 + 3 * 768 * 1152),
-    "tiny": 2 * (4 * 128**2 + 2 * 128 * 512),
-}
-"""Of a trunk's linear layers."""
-DOCS_PER_QUERY = 20
-NUM_WORDS = 20_000
-
-Pairs = list[tuple[str, str]]
+LARGEST_OF_SEVERAL_ROUNDS = 50_000
 
 
 class Seconds(NamedTuple):
@@ -61,61 +56,6 @@ class Seconds(NamedTuple):
 
     wall: float
     processor: float
-
-
-def generate_words(rng: np.random.Generator) -> list[str]:
-    """Return distinct words of 2 to 10 letters, shorter ones first."""
-    letters = np.asarray(list("etaoinshrdlucmfwypvbgkqjxz"))
-    weights = np.linspace(12, 0.2, len(letters))
-    lengths = np.sort(np.clip(rng.normal(6, 2, 2 * NUM_WORDS).round().astype(int), 2, 10))
-    drawn = ("".join(rng.choice(letters, size=length, p=weights / weights.sum())) for length in lengths)
-    return list(dict.fromkeys(drawn))[:NUM_WORDS]
-
-
-def generate_pairs(words: list[str], num_pairs: int, rng: np.random.Generator, *, is_nanobeir: bool = False) -> Pairs:
-    """Return pairs in the order of their queries, with word frequencies after Zipf.
-
-    As in NanoBEIR: passages of 150 words on average, of very different length, each ranked for two queries.
-    """
-    weights = 1.0 / (np.arange(len(words)) + 2.7)
-    bounds = np.cumsum(weights / weights.sum())
-
-    def text(length: float) -> str:
-        ranks = np.searchsorted(bounds, rng.random(max(1, round(length))))
-        return " ".join(words[min(rank, len(words) - 1)] for rank in ranks)
-
-    pairs: Pairs = []
-    while len(pairs) < num_pairs:
-        docs = [text(rng.gamma(2, 75.0) if is_nanobeir else rng.gamma(5, 11.2)) for _ in range(DOCS_PER_QUERY)]
-        for _ in range(2 if is_nanobeir else 1):
-            query = text(rng.gamma(6, 1.0))
-            pairs += [(query, doc) for doc in docs]
-    return pairs[:num_pairs]
-
-
-def write_checkpoint(folder: Path, words: list[str], model: str) -> None:
-    """Write a checkpoint of a published shape, or a ``tiny`` one, with random weights."""
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification, BertTokenizer
-
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    # A tenth of the words is spelled from pieces, as rare words are.
-    pieces = [*words[: NUM_WORDS * 9 // 10], *letters, *(f"##{letter}" for letter in letters)]
-    tokens = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces])
-    tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, model_max_length=512)
-    sizes: dict[str, Any] = {"vocab_size": 30_522, "num_labels": 1}
-    if model == "modernbert-base":  # the defaults of its class are this model's
-        kind = "modernbert"
-        sizes |= {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
-        tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    else:
-        kind = "bert"
-        width = 128 if model == "tiny" else 384
-        sizes |= {"hidden_size": width, "num_attention_heads": width // 32, "intermediate_size": 4 * width}
-        sizes |= {"num_hidden_layers": LAYERS[model]}
-    torch.manual_seed(0)
-    AutoModelForSequenceClassification.from_config(AutoConfig.for_model(kind, **sizes)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def measure_peak(dtype: str, device: str) -> float:
@@ -138,12 +78,17 @@ def run_ours(scorer: LoadedScorer) -> Callable[[Pairs], NDArray[np.float32]]:
     return scorer.score
 
 
-def run_peer(folder: Path, device: str, dtype: str, batch_size: int) -> Callable[[Pairs], NDArray[np.float32]]:
-    """Return the peer, at the precision of ours."""
+def load_peer(folder: Path, device: str, dtype: str) -> Any:
+    """Return the peer in a precision."""
     import torch
     from sentence_transformers import CrossEncoder
 
-    model = CrossEncoder(str(folder), device=device, model_kwargs={"dtype": getattr(torch, dtype)})
+    return CrossEncoder(str(folder), device=device, model_kwargs={"dtype": getattr(torch, dtype)})
+
+
+def run_peer(model: Any, batch_size: int) -> Callable[[Pairs], NDArray[np.float32]]:
+    """Return the peer at a batch size."""
+    import torch
 
     def score(pairs: Pairs) -> NDArray[np.float32]:
         options: dict[str, Any] = {"activation_fn": torch.nn.Identity(), "show_progress_bar": False}
@@ -153,13 +98,13 @@ def run_peer(folder: Path, device: str, dtype: str, batch_size: int) -> Callable
 
 
 def measure(
-    contestants: dict[str, Callable[[Pairs], NDArray[np.float32]]], pairs: Pairs, rounds: int
+    contestants: dict[str, Callable[[Pairs], NDArray[np.float32]]], pairs: Pairs, rounds: int, *, warm_up: int = 64
 ) -> tuple[dict[str, list[Seconds]], dict[str, NDArray[np.float32]]]:
     """Return (seconds by contestant and round, scores by contestant); the first round after a short warm-up."""
     seconds: dict[str, list[Seconds]] = {name: [] for name in contestants}
     scores: dict[str, NDArray[np.float32]] = {}
     for score in contestants.values():
-        score(pairs[:64])
+        score(pairs[:warm_up])
     for _ in range(rounds):
         for name, score in contestants.items():
             wall, processor = time.perf_counter(), time.process_time()
@@ -201,10 +146,12 @@ def compare(options: argparse.Namespace, folder: Path, pairs: Pairs) -> None:
     """Measure the whole way from texts to scores."""
     contestants: dict[str, Callable[[Pairs], NDArray[np.float32]]] = {}
     dtypes: dict[str, str] = {}
-    for dtype in options.peer_dtype or [options.dtype]:
+    for dtype in options.peer_dtype or peer_dtypes(options):
+        peer = load_peer(folder, options.device, dtype)
         for size in options.peer_batch_size:
             name = f"CrossEncoder {dtype} batch {size}"
-            contestants[name], dtypes[name] = run_peer(folder, options.device, dtype, size), dtype
+            contestants[name], dtypes[name] = run_peer(peer, size), dtype
+    peers = list(contestants)
     batches: dict[str, str] = {}
     for budget in options.batch_tokens or [None]:
         name = f"rerank-bench {options.dtype} {budget or 'automatic'}"
@@ -213,13 +160,16 @@ def compare(options: argparse.Namespace, folder: Path, pairs: Pairs) -> None:
         batches[name] = scorer.describe()["batches"]
     peaks = {dtype: measure_peak(dtype, options.device) for dtype in set(dtypes.values())}
     num_tokens = count_tokens(scorer, pairs)
-    seconds, scores = measure(contestants, pairs, options.rounds)
-    first = next(iter(contestants))
+    # On a GPU the first batches of every length load kernels and grow the memory pool.
+    warm_up = 64 if options.device == "cpu" else len(pairs)
+    seconds, scores = measure(contestants, pairs, options.rounds, warm_up=warm_up)
+    first = peers[0]
     base = _medians(seconds[first])
+    best = min((_medians(seconds[peer]) for peer in peers), key=lambda taken: _used(options, taken))
     rows = []
     for contestant, taken in seconds.items():
         wall, processor = _medians(taken)
-        peak, used = peaks[dtypes[contestant]], processor if options.device == "cpu" else wall
+        peak, used = peaks[dtypes[contestant]], _used(options, Seconds(wall, processor))
         rows.append(
             {
                 "model": options.model,
@@ -235,7 +185,8 @@ def compare(options: argparse.Namespace, folder: Path, pairs: Pairs) -> None:
                 "times_first_by_processor": round(base.processor / processor, 2),
                 "tokens_per_processor_second": round(num_tokens / processor),
                 "peak_gflops": round(peak / 1e9),
-                "share_of_peak": round(2 * LINEAR_WEIGHTS[options.model] * num_tokens / used / peak, 2),
+                "times_best_peer": round(_used(options, best) / used, 2),
+                "share_of_peak": round(2 * SHAPES[options.model].linear_weights * num_tokens / used / peak, 2),
                 "largest_score_difference": f"{np.abs(scores[contestant] - scores[first]).max():.2g}",
                 "largest_score": f"{np.abs(scores[first]).max():.2g}",
                 "ties": len(pairs) - np.unique(scores[contestant]).size,
@@ -244,6 +195,16 @@ def compare(options: argparse.Namespace, folder: Path, pairs: Pairs) -> None:
             | _about(options)
         )
     write_rows("scoring.csv", rows, ("model", "device", "contestant", "pairs", "threads", "machine"))
+
+
+def peer_dtypes(options: argparse.Namespace) -> list[str]:
+    """Return the precisions of the peer: that of ours, and on a GPU the other one that it may be faster in."""
+    return [options.dtype] if options.device == "cpu" else list(dict.fromkeys([options.dtype, "float16", "bfloat16"]))
+
+
+def _used(options: argparse.Namespace, seconds: Seconds) -> float:
+    """Return the seconds that count: the processor's on a CPU, which other work disturbs less."""
+    return seconds.processor if options.device == "cpu" else seconds.wall
 
 
 def count_tokens(scorer: LoadedScorer, pairs: Pairs) -> int:
@@ -299,20 +260,33 @@ def compare_host_path(options: argparse.Namespace, folder: Path, pairs: Pairs) -
 
 
 def measure_linearity(options: argparse.Namespace, folder: Path, words: list[str], rng: np.random.Generator) -> None:
-    """Score growing numbers of pairs."""
+    """Score growing numbers of pairs.
+
+    A vocabulary is tokenised once, whatever the number of pairs, and Python looks through all objects of its libraries
+    (0.2 s) when enough new ones were made: hence the warm-up and the collection before each round.
+    """
     scorer = load_scorer(str(folder), device=options.device, dtype=options.dtype)
-    rows = []
-    for num_pairs in options.linear:
+    scorer.score(generate_pairs(words, min(options.linear), rng))
+    rows: list[dict[str, Any]] = []
+    for num_pairs in sorted(options.linear):
         pairs = generate_pairs(words, num_pairs, rng)
+        rounds = options.rounds if num_pairs <= LARGEST_OF_SEVERAL_ROUNDS else 1
         before = peak_memory_bytes() or 0
-        started = time.process_time()
-        scorer.score(pairs)
-        processor = time.process_time() - started
+        seconds: list[float] = []
+        for _ in range(rounds):
+            gc.collect()
+            started = time.process_time()
+            scorer.score(pairs)
+            seconds.append(time.process_time() - started)
+        speed = num_pairs / statistics.median(seconds)
         rows.append(
             {
                 "device": options.device,
                 "pairs": num_pairs,
-                "pairs_per_processor_second": round(num_pairs / processor, 1),
+                "rounds": rounds,
+                "pairs_per_processor_second": round(speed, 1),
+                "times_first": round(speed / rows[0]["pairs_per_processor_second"], 3) if rows else 1.0,
+                # Beyond the peak before, which holds the pairs themselves and everything smaller.
                 "more_peak_bytes_per_pair": round(((peak_memory_bytes() or 0) - before) / num_pairs),
             }
             | _about(options)
@@ -320,9 +294,38 @@ def measure_linearity(options: argparse.Namespace, folder: Path, words: list[str
     write_rows("linearity.csv", rows, ("device", "pairs", "threads", "machine"))
 
 
+def compare_devices(options: argparse.Namespace, folder: Path, pairs: Pairs) -> None:
+    """Measure our processes against our one process, which has as many threads as all of them together."""
+    devices = parse_devices(options.devices)
+    budget = options.batch_tokens[0] if options.batch_tokens else None
+    kind = devices[0]
+    one = load_scorer(str(folder), device=kind, dtype=options.dtype, batch_tokens=budget)
+    many = load_scorer(str(folder), devices=devices, dtype=options.dtype, batch_tokens=budget)
+    name = f"{len(devices)} processes ({options.devices})"
+    seconds, scores = measure({"one process": one.score, name: many.score}, pairs, options.rounds, warm_up=len(pairs))
+    base = _medians(seconds["one process"]).wall
+    difference = float(np.abs(scores[name] - scores["one process"]).max())
+    rows = [
+        {
+            "model": options.model,
+            "devices": options.devices,
+            "contestant": contestant,
+            "pairs": len(pairs),
+            "rounds": options.rounds,
+            "pairs_per_second": round(len(pairs) / _medians(taken).wall, 1),
+            "times_one_process": round(base / _medians(taken).wall, 2),
+            "processor_seconds_of_this_process": round(_medians(taken).processor, 2),
+            "largest_score_difference": f"{difference:.2g}",
+        }
+        | _about(options)
+        for contestant, taken in seconds.items()
+    ]
+    write_rows("devices.csv", rows, ("model", "devices", "contestant", "pairs", "machine"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=sorted(LAYERS), default="minilm-l6")
+    parser.add_argument("--model", choices=sorted(SHAPES), default="minilm-l6")
     parser.add_argument("--pairs", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="of torch, for both; all cores when left out")
@@ -334,6 +337,7 @@ def main() -> None:
     parser.add_argument("--host-path", action="store_true", help="without the forward pass, on one core")
     parser.add_argument("--setting", choices=["ms-marco", "nanobeir"], default="ms-marco", help="of --host-path")
     parser.add_argument("--linear", type=int, nargs="*", help="numbers of pairs, scored one after the other")
+    parser.add_argument("--devices", help="our processes beside our one process: 0,1 or cpu,cpu")
     options = parser.parse_args()
     if options.host_path or options.linear:
         options.model, options.threads = "tiny", 1
@@ -351,7 +355,8 @@ def main() -> None:
             measure_linearity(options, folder, words, rng)
         else:
             pairs = generate_pairs(words, options.pairs, rng, is_nanobeir=options.setting == "nanobeir")
-            (compare_host_path if options.host_path else compare)(options, folder, pairs)
+            contest = compare_host_path if options.host_path else compare_devices if options.devices else compare
+            contest(options, folder, pairs)
 
 
 if __name__ == "__main__":

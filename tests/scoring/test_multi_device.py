@@ -234,7 +234,7 @@ def test_a_process_ends_with_the_one_that_started_it(number: signal.Signals) -> 
     wait_for(lambda: not is_alive(child))
 
 
-@pytest.mark.parametrize("kind", ["classifier", "encoder"])
+@pytest.mark.parametrize("kind", ["classifier", pytest.param("encoder", marks=pytest.mark.slow)])
 def test_scores_of_a_real_model_are_those_of_one_process_bit_for_bit(
     kind: str, request: pytest.FixtureRequest, text_pairs: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
