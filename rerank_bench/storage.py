@@ -65,24 +65,41 @@ def atomic_writer(path: str | Path) -> Iterator[IO[str]]:
     Raises:
         EnvironmentMissingError: The folder is read-only or the disk is full; ``path`` is as it was before.
     """
-    path = Path(path)
+    with _replacing(Path(path)) as (_, descriptor), os.fdopen(descriptor, "wb") as raw:
+        if Path(path).suffix == ".gz":
+            with (
+                gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
+                _text_layer(cast("IO[bytes]", packed)) as text,
+            ):
+                yield text
+        else:
+            with _text_layer(raw) as text:
+                yield text
+                text.flush()
+                os.fsync(raw.fileno())
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary file that replaces ``path`` when the block ends without an error: for libraries that write files.
+
+    Raises:
+        EnvironmentMissingError: The folder is read-only or the disk is full; ``path`` is as it was before.
+    """
+    with _replacing(Path(path)) as (temporary, descriptor):
+        os.close(descriptor)
+        yield temporary
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[tuple[Path, int]]:
+    """Give a temporary file beside ``path`` and its open descriptor; the block closes it."""
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as raw:
-            if path.suffix == ".gz":
-                with (
-                    gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
-                    _text_layer(cast("IO[bytes]", packed)) as text,
-                ):
-                    yield text
-            else:
-                with _text_layer(raw) as text:
-                    yield text
-                    text.flush()
-                    os.fsync(raw.fileno())
+        yield temporary, descriptor
         temporary.chmod(_default_mode())
         temporary.replace(path)
     except OSError as error:

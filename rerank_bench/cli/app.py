@@ -19,6 +19,7 @@ from rerank_bench.cli.evaluate import evaluate
 from rerank_bench.cli.gate import gate_app
 from rerank_bench.cli.inspect import inspect_run
 from rerank_bench.cli.leaderboard import leaderboard
+from rerank_bench.cli.mine import mine
 from rerank_bench.cli.run import run
 from rerank_bench.cli.train import train
 
@@ -56,6 +57,7 @@ app.command()(diff)
 app.command("inspect")(inspect_run)
 app.command()(depth)
 app.command()(doctor)
+app.command()(mine)
 app.command()(train)
 app.command()(card)
 app.add_typer(gate_app, name="gate")

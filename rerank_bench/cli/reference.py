@@ -20,6 +20,7 @@ from rerank_bench.cli.doctor import doctor
 from rerank_bench.cli.evaluate import evaluate
 from rerank_bench.cli.inspect import inspect_run
 from rerank_bench.cli.leaderboard import leaderboard
+from rerank_bench.cli.mine import mine
 from rerank_bench.cli.run import run
 from rerank_bench.cli.train import train
 
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gate accept": gate.accept,
     "gate calibrate": gate.calibrate,
     "doctor": doctor,
+    "mine": mine,
     "train": train,
     "card": card,
     "datasets list": datasets.list_datasets,

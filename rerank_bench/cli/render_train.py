@@ -31,7 +31,7 @@ def render_data_report(console: Console, report: DataReport) -> None:
         **{f"left out: {reason}": f"{count:,}" for reason, count in report.dropped.items()},
         **{f"in {name}": _contamination(found) for name, found in report.contamination.items()},
     }
-    _print_rows(console, rows)
+    print_rows(console, rows)
     for example in report.shown:
         console.print(f"\n{example['place']}", style="dim", markup=False, soft_wrap=True)
         console.print(f"query    {_short(example['query'])}", markup=False)
@@ -57,11 +57,12 @@ def render_outcome(console: Console, outcome: TrainingOutcome) -> None:
         "picture": f"{outcome.folder / 'curves.png'}",
         "card": f"{outcome.folder / 'README.md'}",
     }
-    _print_rows(console, rows)
+    print_rows(console, rows)
     console.print(f"\nmeasure it: rerank-bench run --model {outcome.folder}", markup=False, soft_wrap=True)
 
 
-def _print_rows(console: Console, rows: dict[str, str]) -> None:
+def print_rows(console: Console, rows: dict[str, str]) -> None:
+    """Print names and what they stand for, in two columns."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -59,7 +59,7 @@ def load_training_data(request: TrainingRequest) -> TrainingData:
     if data.sources == (DOCSTRINGS,):
         groups, search_task = build_docstring_data(data)
         return _finish(request, groups, None, (*request.evaluations, *search_task), {})
-    examples = build_examples(_read_rows(data), parse_columns(data.columns))
+    examples = build_examples(read_rows(data), parse_columns(data.columns))
     if data.first_rows is not None:
         examples = _first(examples, data.first_rows)
     dropped: dict[str, int] = {}
@@ -102,13 +102,18 @@ def _finish(
     )
 
 
-def _read_rows(data: DataRequest) -> Rows:
-    """Return the raw rows of files, or of one hub data set."""
+def read_rows(data: DataRequest) -> Rows:
+    """Return the raw rows of files, or of one hub data set.
+
+    Raises:
+        ConfigError: No source, several of different kinds, or an option that does not go with them.
+        DataError: The data cannot be read.
+    """
     if not data.sources:
         msg = "no training data: name files or a hub data set with --data"
         raise ConfigError(msg)
     paths = [Path(source).expanduser() for source in data.sources]
-    is_file = [path.exists() or _looks_like_file(source) for path, source in zip(paths, data.sources, strict=True)]
+    is_file = [path.exists() or looks_like_file(source) for path, source in zip(paths, data.sources, strict=True)]
     if all(is_file):
         given = [name for name in ("config", "revision") if getattr(data, name) is not None]
         if given:
@@ -121,7 +126,8 @@ def _read_rows(data: DataRequest) -> Rows:
     return read_hub_rows(data.sources[0], revision=data.revision, config=data.config, split=data.split)
 
 
-def _looks_like_file(source: str) -> bool:
+def looks_like_file(source: str) -> bool:
+    """Return whether a text ends as the name of a data file does."""
     return any(source.removesuffix(".gz").lower().endswith(suffix) for suffix in FORMAT_OF_SUFFIX)
 
 
