@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
 from sample_results import make_result
@@ -49,15 +50,15 @@ def test_the_band_is_the_interval_and_the_line_the_values() -> None:
     assert len(figure.axes) == 3
     for axes, curve in zip(figure.axes, curves, strict=True):
         line = axes.lines[0]
-        assert list(line.get_xdata()) == [10, 20, 30]
-        assert list(line.get_ydata()) == [point.value for point in curve.points]
+        assert np.asarray(line.get_xdata()).tolist() == [10, 20, 30]
+        assert np.asarray(line.get_ydata()).tolist() == [point.value for point in curve.points]
         (band,) = (item for item in axes.collections if isinstance(item, PolyCollection))
-        heights = band.get_paths()[0].vertices[:, 1]
+        heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
         lows = [curve.first_stage + point.interval[0] for point in curve.points if point.interval]
         highs = [curve.first_stage + point.interval[1] for point in curve.points if point.interval]
         assert heights.min() == pytest.approx(min(lows))
         assert heights.max() == pytest.approx(max(highs))
-        assert axes.lines[-1].get_ydata()[0] == curve.first_stage
+        assert np.asarray(axes.lines[-1].get_ydata())[0] == curve.first_stage
 
 
 def test_a_step_that_is_unknown_is_in_no_picture(tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_a_step_that_is_unknown_is_in_no_picture(tmp_path: Path) -> None:
     ]
     with plot_style():
         figure = draw_curves(curves_of([None, 5]), [])
-    assert list(figure.axes[0].lines[0].get_xdata()) == [5]
+    assert np.asarray(figure.axes[0].lines[0].get_xdata()).tolist() == [5]
 
 
 def test_the_same_curves_give_the_same_bytes(tmp_path: Path) -> None:
