@@ -23,7 +23,7 @@ from rerank_bench.training.recipe import Recipe
 CARD_FILE = "README.md"
 EVALUATIONS = "evaluations"
 """Folder inside a training's where the results of its evaluations stand, one file per weights and data set."""
-_NO_MODELS = frozenset({"baseline", "run"})
+_NO_MODELS = {"baseline": "a baseline", "run": "a stored ranking"}
 
 
 def make_card(location: str | Path) -> str:
@@ -48,15 +48,14 @@ def make_card(location: str | Path) -> str:
 def _run_facts(result: Mapping[str, Any], path: Path) -> CardFacts:
     model = result["model"]
     if model["family"] in _NO_MODELS:
-        msg = (
-            f"{path}: is a run of {model['name']!r}, which is no model but a {model['family']}; there is no card of it"
-        )
+        msg = f"{path}: is a run of {model['name']!r}, which is {_NO_MODELS[model['family']]} and no model; there is no card of it"
         raise ConfigError(msg)
-    spec = parse_model_spec(model["spec"])
     training = None
-    if spec.kind == "local" and (Path(spec.value) / RECORD).is_file():
-        training = _training_of(Path(spec.value), result)
-    hub_id = spec.value if spec.kind == "hub" else None
+    folder = Path(model["spec"]).expanduser()
+    if (folder / RECORD).is_file():
+        training = _training_of(folder, result)
+    # A folder that is gone by now may read like a hub's id; but only what came from a hub has a commit.
+    hub_id = hub_id_of([model["spec"]]) if model["revision"] else None
     return CardFacts(name=model["name"], results=[result], training=training, hub_id=hub_id)
 
 
@@ -109,19 +108,19 @@ def read_training(folder: Path) -> TrainingRecord:
         raise DataError(msg)
     with log.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    about = record["about"]["data"]
+    hub_ids = record.get("hub_ids") or {}
     return TrainingRecord(
         record=record,
         log=rows,
         defaults={field.name: field.default for field in fields(Recipe)},
-        base_hub_id=_hub_id([record["job"]["recipe"]["model"]]),
-        data_hub_id=_hub_id(about["sources"]),
+        base_hub_id=hub_ids.get("base"),
+        data_hub_id=hub_ids.get("data"),
     )
 
 
-def _hub_id(names: Sequence[str]) -> str | None:
-    """Return the id where there is one name and it is one of the hub's."""
-    if len(names) != 1 or Path(names[0]).exists():
+def hub_id_of(names: Sequence[str]) -> str | None:
+    """Return the id where there is one name, and it is one of the hub's as long as no folder here has it."""
+    if len(names) != 1:
         return None
     try:
         spec = parse_model_spec(names[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_bench.errors import ConfigError
-from rerank_bench.jobs.card import CARD_FILE, make_card
+from rerank_bench.jobs.card import CARD_FILE, hub_id_of, make_card
 from rerank_bench.jobs.training_data import TrainingData
 from rerank_bench.progress import note
 from rerank_bench.provenance import describe_machine
@@ -25,7 +25,10 @@ def is_first_process() -> bool:
 
 
 def complete_record(folder: Path, request: TrainingRequest, data: TrainingData, energy: EnergyUse) -> None:
-    """Add to a finished training's record what its data look like, what it ran on and the energy that it took."""
+    """Add to a finished training's record what its data look like, what it ran on and the energy that it took.
+
+    Also what of it is on the hub: later, a name alone would not tell a hub's id from a folder that is gone.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=request.recipe.trust_remote_code)
@@ -37,7 +40,12 @@ def complete_record(folder: Path, request: TrainingRequest, data: TrainingData, 
         contamination=data.contamination,
         seed=request.recipe.seed,
     )
-    added = {"statistics": report.as_dict(), "hardware": _describe_hardware(request), "energy": energy.as_dict()}
+    added = {
+        "statistics": report.as_dict(),
+        "hardware": _describe_hardware(request),
+        "energy": energy.as_dict(),
+        "hub_ids": {"base": hub_id_of([request.recipe.model]), "data": hub_id_of(request.data.sources)},
+    }
     write_json(folder / RECORD, {**read_job(folder), **added})
 
 

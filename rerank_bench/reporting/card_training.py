@@ -65,7 +65,8 @@ class TrainingRecord:
     def base_link(self) -> str:
         """The base model as a reader can find it; a folder goes by its last name."""
         if self.base_hub_id is not None:
-            return f"[{self.base_hub_id}](https://huggingface.co/{self.base_hub_id})"
+            revision = f" at `{self.recipe['revision']}`" if self.recipe.get("revision") else ""
+            return f"[{self.base_hub_id}](https://huggingface.co/{self.base_hub_id}){revision}"
         return escape_markdown(PurePath(self.recipe["model"]).name)
 
 

@@ -145,8 +145,6 @@ def _model(facts: CardFacts) -> str:
 
 def _usage(facts: CardFacts) -> str | None:
     """Return how the model is called; nothing for what is not known to load so."""
-    if facts.results and facts.results[0]["model"].get("spec", "").partition(":")[0] in {"http", "https"}:
-        return None
     name = facts.hub_id or f"path/to/{facts.name}"
     parts = []
     if facts.training is not None:

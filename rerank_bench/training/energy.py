@@ -25,7 +25,7 @@ class Counter:
     """One energy counter."""
 
     read: Callable[[], float]
-    """Joules since some moment in the past."""
+    """Joules since some moment in the past; an ``OSError`` or ``ValueError`` where they cannot be read any more."""
     span: float | None = None
     """Joules after which it starts at 0 again; ``None``: it does not."""
 
@@ -53,8 +53,13 @@ def measure_energy(counters: Mapping[str, Counter] | None = None) -> Iterator[En
     use.joules = dict.fromkeys(counters, 0.0)
 
     def sample() -> None:
-        for name, counter in counters.items():
-            now = counter.read()
+        for name in list(use.joules):
+            counter = counters[name]
+            try:
+                now = counter.read()
+            except (OSError, ValueError):
+                del use.joules[name]  # a part of the energy would pass for all of it
+                continue
             step = now - last[name]
             use.joules[name] += step + counter.span if step < 0 and counter.span is not None else step
             last[name] = now
@@ -137,9 +142,17 @@ def nvml_counters(library: Any, uuids: Sequence[str]) -> dict[str, Counter]:
             continue
         if _millijoules(library, handle) is not None:
             counters[f"GPU {number}"] = Counter(
-                read=lambda handle=handle: (_millijoules(library, handle) or 0) / 1e3  # type: ignore[misc]
+                read=lambda handle=handle: _read_joules(library, handle)  # type: ignore[misc]
             )
     return counters
+
+
+def _read_joules(library: Any, handle: ctypes.c_void_p) -> float:
+    value = _millijoules(library, handle)
+    if value is None:
+        msg = "the GPU's energy counter cannot be read any more"
+        raise OSError(msg)
+    return value / 1e3
 
 
 def _millijoules(library: Any, handle: ctypes.c_void_p) -> int | None:

@@ -66,9 +66,17 @@ def test_a_run_of_a_checkpoint_has_its_training_in_the_card(copied_job: Path, tm
 def test_a_card_of_the_hub_s_model_names_it(tmp_path: Path, tiny_base: Path) -> None:
     folder = run_tiny(tiny_base, tmp_path)
     result = json.loads((folder / "result.json").read_text())
-    result["model"] |= {"spec": "owner/name@main", "name": "owner/name"}
+    result["model"] |= {"spec": "owner/name@main", "name": "owner/name", "revision": "0" * 40}
     (folder / "result.json").write_text(json.dumps(result))
     assert "rerank-bench run --model owner/name --dataset" in make_card(folder)
+
+
+def test_a_folder_that_is_gone_is_no_model_of_the_hub_s(tmp_path: Path, tiny_base: Path) -> None:
+    folder = run_tiny(tiny_base, tmp_path)
+    result = json.loads((folder / "result.json").read_text())
+    result["model"]["spec"] = "models/tiny"
+    (folder / "result.json").write_text(json.dumps(result))
+    assert "models/tiny" not in make_card(folder)
 
 
 def test_a_hand_written_readme_survives_the_end_of_a_training(tiny_base: Path, tmp_path: Path) -> None:
@@ -100,7 +108,7 @@ def test_what_has_no_card_is_refused(tmp_path: Path, copied_job: Path) -> None:
         make_card(tmp_path / "absent")
     with pytest.raises(DataError, match=r"result\.json: no such file; a run folder without it is not finished"):
         make_card(tmp_path)
-    with pytest.raises(ConfigError, match="'oracle', which is no model but a baseline"):
+    with pytest.raises(ConfigError, match="'oracle', which is a baseline and no model"):
         make_card(run_tiny("oracle", tmp_path / "runs"))
     (copied_job / "log.csv").unlink()
     with pytest.raises(DataError, match=r"log\.csv: no such file, though training\.json says"):

@@ -48,6 +48,19 @@ def test_it_samples_while_the_block_runs(monkeypatch: pytest.MonkeyPatch) -> Non
     assert use.joules == {"CPU": 262.0}
 
 
+def test_a_counter_that_fails_on_the_way_is_unknown_not_small() -> None:
+    readings = iter([5.0])
+
+    def read() -> float:
+        for value in readings:
+            return value
+        raise OSError
+
+    with measure_energy({"CPU": Counter(read=read), "GPU 0": counter_of([1.0, 3.0])}) as use:
+        pass
+    assert use.joules == {"GPU 0": 2.0}
+
+
 def test_without_counters_nothing_is_known() -> None:
     with measure_energy({}) as use:
         pass
