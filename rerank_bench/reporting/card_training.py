@@ -67,7 +67,8 @@ class TrainingRecord:
         if self.base_hub_id is not None:
             revision = f" at `{self.recipe['revision']}`" if self.recipe.get("revision") else ""
             return f"[{self.base_hub_id}](https://huggingface.co/{self.base_hub_id}){revision}"
-        return escape_markdown(PurePath(self.recipe["model"]).name)
+        name = PurePath(self.recipe["model"]).name
+        return f"`{name}`, all-MiniLM-L6-v2 as rerank-bench embeds it" if name == "demo" else escape_markdown(name)
 
 
 def saved_line(training: TrainingRecord) -> str:

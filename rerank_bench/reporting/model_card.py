@@ -115,7 +115,7 @@ def _introduction(facts: CardFacts) -> str:
     kind = _KIND_OF_FAMILY.get(facts.family, "a reranker")
     what = f"This is {kind}: it scores how well a document answers a query, to rerank what a first stage found."
     if facts.training is not None:
-        what += f" It was trained from {facts.training.base_link} with rerank-bench."
+        what += f" It was trained with rerank-bench from {facts.training.base_link}."
     return what
 
 
@@ -124,7 +124,9 @@ def _without_results(training: TrainingRecord | None) -> str:
     values = training.record["outcome"]["values"] if training else {}
     lines = [[f"held-out {name.removeprefix('held-out ')}", f"{value:.4f}"] for name, value in values.items()]
     table = f"\n\n{render_markdown_table(['measure', 'value'], lines, num_left=1)}" if lines else ""
-    return f"Not measured on any ranking data set.{table}"
+    chosen = training is not None and training.record["outcome"]["best_by"] is not None
+    note = " The weights were chosen by their value on these examples, which flatters them a little." if chosen else ""
+    return f"Not measured on any ranking data set.{note if lines else ''}{table}"
 
 
 def _model(facts: CardFacts) -> str:

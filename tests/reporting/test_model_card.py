@@ -169,7 +169,7 @@ def test_a_training_is_described_without_the_places_of_its_machine() -> None:
     card = render_card(CardFacts(name="mine", results=[result_of()], training=record_of()))
     assert "secret" not in card
     assert "somebody" not in card
-    assert "It was trained from base with rerank-bench." in card
+    assert "It was trained with rerank-bench from base." in card
     changed = card[card.index("### Hyper-parameters") : card.index("<details>")]
     assert "- `batch_size`: 32" in changed
     assert "epochs" not in changed
@@ -196,7 +196,7 @@ def test_what_is_unknown_is_said_to_be_or_left_out() -> None:
     card = render_card(CardFacts(name="mine", training=bare))
     assert "| statistics | unknown |" in card
     assert "| energy | unknown (no energy counter could be read on this machine) |" in card
-    assert "Not measured on any ranking data set." in card
+    assert "Not measured on any ranking data set. The weights were chosen by their value on these examples" in card
     assert "| held-out loss | 0.2500 |" in card
     front = card.split("---")[1]
     for absent in ("license", "language", "base_model", "datasets", "model-index"):
