@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,9 @@ class FakeCheckpoint:
     """Words that fit the device."""
     seconds_per_batch: float = 0.0
     deadly_word: str = "never"
-    """A process that reads it is killed."""
+    """A process that scores it is killed."""
+    lock: str = ""
+    """Path of a file: the process that is to tokenise while it does not exist makes it, and is killed."""
     differs: bool = False
     """Each process's model says that it is another one."""
     breaks: str = ""
@@ -63,6 +66,9 @@ class Overlap:
         return os.getpid()
 
     def encode(self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> EncodedItems:
+        if self.checkpoint.lock and not Path(self.checkpoint.lock).exists():
+            Path(self.checkpoint.lock).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         return TextPairs(queries, docs, pairs)
 
     def score_batch(self, batch: list[tuple[str, str]]) -> NDArray[np.float32]:

@@ -119,7 +119,7 @@ def load_checkpoint(checkpoint: Checkpoint, model: ModelSpec, config: ScorerConf
     """
     _check_prompt_options(checkpoint, config)
     if config.devices:
-        from rerank_bench.scoring.multi_device import load_on_devices
+        from rerank_bench.scoring.fleet_scorers import load_on_devices
 
         return LoadedScorer(load_on_devices(checkpoint, model, config), model, config)
     return LoadedScorer(_family_class(checkpoint).load(checkpoint, config), model, config)

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from multiprocessing.connection import wait
@@ -27,7 +28,6 @@ from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.device_list import threads_per_process
 from rerank_bench.scoring.device_worker import (
     Batch,
-    CompareVectors,
     Computed,
     Encode,
     Encoded,
@@ -63,7 +63,7 @@ class DeviceFleet:
         config: Its ``devices`` are where the processes run.
 
     Raises:
-        RerankBenchError: What loading the checkpoint raises; or the first process ended while it loaded.
+        RerankBenchError: What loading the checkpoint raises; or all processes ended while they loaded.
     """
 
     def __init__(self, checkpoint: Checkpoint, model: ModelSpec, config: ScorerConfig) -> None:
@@ -143,39 +143,55 @@ class DeviceFleet:
     ) -> RemoteItems:
         """Let one process tokenise pairs of texts, or texts where there are no pairs; all others map the result."""
         self._forget()
-        path = self._folder / f"items-{next(self._tickets)}"
-        encoded: Encoded = self._host().call(Encode(path, list(queries), list(docs), pairs))
+        while True:
+            host = self._host()
+            path = self._folder / f"items-{next(self._tickets)}"
+            try:
+                encoded: Encoded = host.call(Encode(path, list(queries), list(docs), pairs))
+                break
+            except WorkerGoneError:
+                self._lose(host)
         if self._shared is not None:
             self._shared.path.unlink()
         self._shared = encoded.shared
         for worker in self._workers:
-            if worker.ready is not None and worker is not self._host():
+            if worker.ready is not None and worker is not host:
                 worker.send(encoded.shared)
         return RemoteItems(encoded.lengths, encoded.is_truncated)
 
     def peak_device_bytes(self) -> int | None:
         """Return the highest memory that any of the devices was seen to use, in bytes; ``None`` on a CPU."""
         self._forget()
-        peaks = [worker.call(PeakMemory()) for worker in self._workers if worker.ready is not None]
+        peaks: list[int | None] = []
+        for worker in self._workers:
+            if worker.ready is not None:
+                with suppress(WorkerGoneError):  # all is done; who asks for more will see that it is gone
+                    peaks.append(worker.call(PeakMemory()))
         return max((peak for peak in peaks if peak is not None), default=None)
 
     def _first_ready(self) -> Ready:
-        """Return what the first process says of the model; the others may still be loading it."""
-        ready: Ready = self._workers[0].answer()
-        return ready
+        """Return what the first process that loads the model says of it; others may still be loading."""
+        while self._workers:
+            worker = self._workers[0]
+            try:
+                ready: Ready = worker.answer()
+            except WorkerGoneError:
+                self._lose(worker)
+            else:
+                return ready
+        msg = f"model {self._name!r}: the processes that ran it are gone; load it again"
+        raise EnvironmentMissingError(msg)
 
     def _host(self) -> WorkerProcess:
-        """Return a process that is ready, one that is still loading if there is no other."""
+        """Return a process that is ready; waits for one that is still loading if there is no other."""
         for worker in self._workers:
             if worker.ready is not None:
                 return worker
-        self._welcome(self._workers[0], self._workers[0].answer())
+        ready = self._first_ready()
+        self._welcome(self._workers[0], ready)
         return self._workers[0]
 
     def _next_to_speak(self) -> WorkerProcess:
-        if not self._workers:
-            msg = f"model {self._name!r}: no process is left; what was scored is stored, run the same command again"
-            raise EnvironmentMissingError(msg)
         readable = wait([worker.connection for worker in self._workers])
         return next(worker for worker in self._workers if worker.connection in readable)
 
@@ -250,68 +266,3 @@ def _end(workers: list[WorkerProcess], folder: Path) -> None:
     for worker in workers:
         worker.end()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _FleetModel:
-    """What a cross-encoder and a text encoder on several devices have in common."""
-
-    fleet: DeviceFleet
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256, hex: that of the same model on one of the devices."""
-        return self.fleet.ready.fingerprint
-
-    @property
-    def default_batch_tokens(self) -> int:
-        """Budget when the user names none."""
-        return self.fleet.ready.default_batch_tokens
-
-    def describe(self) -> dict[str, Any]:
-        """Return what a result records of the model, JSON-able."""
-        return self.fleet.ready.description
-
-    def peak_device_bytes(self) -> int | None:
-        """Return the highest memory of any device so far, in bytes."""
-        return self.fleet.peak_device_bytes()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FleetScorer(_FleetModel):
-    """A model that reads pairs, on several devices."""
-
-    def encode(self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> RemoteItems:
-        """Tokenise pairs given as (N, 2) indices into the texts."""
-        return self.fleet.encode(queries, docs, pairs)
-
-    @property
-    def score_batch(self) -> DeviceFleet:
-        """The executor that runs the batches."""
-        return self.fleet
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FleetTextEncoder(_FleetModel):
-    """A model that reads each text alone, on several devices."""
-
-    compare: CompareVectors
-
-    def encode_texts(self, queries: Sequence[str], docs: Sequence[str]) -> RemoteItems:
-        """Tokenise the queries, then the documents."""
-        return self.fleet.encode(queries, docs)
-
-    @property
-    def embed_batch(self) -> DeviceFleet:
-        """The executor that runs the batches."""
-        return self.fleet
-
-
-def load_on_devices(checkpoint: Checkpoint, model: ModelSpec, config: ScorerConfig) -> FleetScorer | FleetTextEncoder:
-    """Return a model that is loaded on all ``config.devices``, by a process each.
-
-    Raises:
-        RerankBenchError: What loading the checkpoint raises; or the first process ended while it loaded.
-    """
-    fleet = DeviceFleet(checkpoint, model, config)
-    return FleetScorer(fleet) if fleet.ready.compare is None else FleetTextEncoder(fleet, fleet.ready.compare)

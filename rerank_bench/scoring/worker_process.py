@@ -17,7 +17,6 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from rerank_bench import progress
-from rerank_bench.errors import EnvironmentMissingError
 from rerank_bench.scoring.device_worker import Advanced, Computed, Failed, Note, Ready, Start
 
 _CODE = """import json, sys
@@ -97,7 +96,7 @@ class WorkerProcess:
         """Send a message and return its answer; of batches in flight nothing will be known.
 
         Raises:
-            EnvironmentMissingError: The process ended before it answered.
+            WorkerGoneError: The process ended before it answered.
         """
         self.send(message)
         return self.answer()
@@ -106,15 +105,12 @@ class WorkerProcess:
         """Return the answer to what was sent last; notes and progress on the way are shown.
 
         Raises:
-            EnvironmentMissingError: The process ended before it answered.
+            WorkerGoneError: The process ended before it answered.
         """
         with contextlib.ExitStack() as tasks:
             shown: dict[str, progress.Advance] = {}
             while True:
-                try:
-                    message = self.receive()
-                except WorkerGoneError as error:
-                    raise EnvironmentMissingError(self.how_it_ended()) from error
+                message = self.receive()
                 if isinstance(message, Note):
                     progress.note(message.text)
                 elif isinstance(message, Advanced):

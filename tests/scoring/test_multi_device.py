@@ -22,8 +22,9 @@ from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError, InvalidScoreError, ScoringError
 from rerank_bench.scoring.engine import score_indexed
 from rerank_bench.scoring.engine_result import EngineResult
+from rerank_bench.scoring.fleet_scorers import FleetScorer, FleetTextEncoder
 from rerank_bench.scoring.loaded_scorer import load_scorer
-from rerank_bench.scoring.multi_device import DeviceFleet, FleetScorer, FleetTextEncoder
+from rerank_bench.scoring.multi_device import DeviceFleet
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec
 
@@ -147,12 +148,30 @@ def test_a_killed_process_leaves_its_batches_to_the_other(open_fleet: Open, vict
     assert run(scorer)[0].scores.tolist() == expected(*texts()), "the one that is left goes on"
 
 
+def test_a_process_killed_while_it_tokenises_is_replaced(open_fleet: Open, tmp_path: Path) -> None:
+    scorer = open_fleet(lock=str(tmp_path / "lock"))
+    result, notes = run(scorer)
+    assert result.scores.tolist() == expected(*texts())
+    assert len(notes) == 1
+    assert len(pids(scorer)) == 1
+
+
 def test_a_batch_that_kills_two_processes_kills_no_third(open_fleet: Open) -> None:
     queries, docs, pairs = texts()
     with pytest.raises(
         EnvironmentMissingError, match=r"ended by SIGKILL.*, and no other is left; what was scored is st"
     ):
         run(open_fleet(deadly_word="kill"), queries, [*docs[:30], "a kill b", *docs[31:]], pairs)
+
+
+def test_a_model_without_processes_says_so(open_fleet: Open) -> None:
+    scorer = open_fleet()
+    for pid in pids(scorer):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(EnvironmentMissingError, match="no other is left"):
+        run(scorer)
+    with pytest.raises(EnvironmentMissingError, match="model 'overlap': the processes that ran it are gone; load it"):
+        run(scorer)
 
 
 def test_the_second_process_that_a_batch_kills_is_the_last(open_fleet: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +229,8 @@ from rerank_bench.scoring import worker_process
 worker_process._CODE = {CODE!r}
 from fleet_models import FakeCheckpoint
 from rerank_bench.scoring.engine import score_indexed
-from rerank_bench.scoring.multi_device import DeviceFleet, FleetScorer
+from rerank_bench.scoring.fleet_scorers import FleetScorer
+from rerank_bench.scoring.multi_device import DeviceFleet
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec
 spec = ModelSpec(kind="demo", value="demo", text="demo")
