@@ -10,6 +10,7 @@ import rerank_bench
 from rerank_bench.cli.cache import cache_app
 from rerank_bench.cli.candidates import candidates
 from rerank_bench.cli.card import card
+from rerank_bench.cli.classify import classify
 from rerank_bench.cli.compare import compare
 from rerank_bench.cli.datasets import datasets_app
 from rerank_bench.cli.depth import depth
@@ -57,6 +58,7 @@ app.command()(diff)
 app.command("inspect")(inspect_run)
 app.command()(depth)
 app.command()(doctor)
+app.command()(classify)
 app.command()(mine)
 app.command()(train)
 app.command()(card)

@@ -13,6 +13,7 @@ from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 from rerank_bench.cli import cache, datasets, gate
 from rerank_bench.cli.candidates import candidates
 from rerank_bench.cli.card import card
+from rerank_bench.cli.classify import classify
 from rerank_bench.cli.compare import compare
 from rerank_bench.cli.depth import depth
 from rerank_bench.cli.diff import diff
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gate accept": gate.accept,
     "gate calibrate": gate.calibrate,
     "doctor": doctor,
+    "classify": classify,
     "mine": mine,
     "train": train,
     "card": card,
