@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -195,7 +195,8 @@ class _Reader:
 
 def _without_model(scorer: Any) -> Any:
     """Return a text encoder that holds its settings alone, and can be sent: comparing vectors takes no more."""
-    return replace(scorer, runtime=None, tokenizer=None)
+    held = {field.name for field in fields(scorer)} & {"runtime", "tokenizer", "table"}
+    return replace(scorer, **dict.fromkeys(held))
 
 
 def _load(start: Start) -> tuple[Scorer | TextEncoder, Ready]:

@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 from fleet_models import CODE, FakeCheckpoint, overlap, use_fake_models
 from numpy.typing import NDArray
+from tiny_late_interaction import write_stanford
+from tiny_models import write_encoder, write_sequence_classifier
+from tiny_static import write_static_embedding
 from watcher import Watcher
 
 from rerank_bench import progress
@@ -254,15 +257,26 @@ def test_a_process_ends_with_the_one_that_started_it(number: signal.Signals) -> 
     wait_for(lambda: not is_alive(child))
 
 
-@pytest.mark.parametrize("kind", ["classifier", pytest.param("encoder", marks=pytest.mark.slow)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_sequence_classifier,
+        pytest.param(write_encoder, marks=SLOW),
+        pytest.param(write_stanford, marks=SLOW),
+        pytest.param(write_static_embedding, marks=SLOW),
+    ],
+)
 def test_scores_of_a_real_model_are_those_of_one_process_bit_for_bit(
-    kind: str, request: pytest.FixtureRequest, text_pairs: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+    write: Callable[[Path], Path], tmp_path: Path, text_pairs: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rerank_bench.scoring.device_list.num_usable_cores", lambda: 2)  # one thread each, as here
-    folder = request.getfixturevalue(kind)("bert")
+    folder = write(tmp_path / "model")
     one = load_scorer(str(folder), device="cpu")
     two = load_scorer(str(folder), devices=("cpu", "cpu"))
-    assert isinstance(two.scorer, FleetScorer if kind == "classifier" else FleetTextEncoder)
+    assert isinstance(two.scorer, FleetScorer if write is write_sequence_classifier else FleetTextEncoder)
     assert two.fingerprint == one.fingerprint
     description = two.describe()
     assert (description["devices"], description["threads_per_process"]) == (["cpu", "cpu"], 1)
