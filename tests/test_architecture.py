@@ -16,7 +16,7 @@ PACKAGE = Path(rerank_bench.__file__).parent
 # Top floor first. A module may import from any floor below its own, and from its own room.
 FLOORS: list[set[str]] = [
     {"cli"},
-    {"forensics", "gate", "jobs"},  # jobs hands the pipeline's evaluation to the trainer
+    {"forensics", "gate", "jobs", "planning"},  # jobs hands the pipeline's evaluation to the trainer
     {"comparison", "doctor", "pipeline", "training"},
     {"data", "first_stage", "scoring", "evaluation", "reporting"},
     {"provenance", "trec_io"},

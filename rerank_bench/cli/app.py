@@ -21,6 +21,7 @@ from rerank_bench.cli.gate import gate_app
 from rerank_bench.cli.inspect import inspect_run
 from rerank_bench.cli.leaderboard import leaderboard
 from rerank_bench.cli.mine import mine
+from rerank_bench.cli.plan import plan
 from rerank_bench.cli.run import run
 from rerank_bench.cli.train import train
 
@@ -50,6 +51,7 @@ def root(
 
 
 app.command()(run)
+app.command()(plan)
 app.command()(candidates)
 app.command()(evaluate)
 app.command()(leaderboard)

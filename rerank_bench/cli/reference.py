@@ -22,11 +22,13 @@ from rerank_bench.cli.evaluate import evaluate
 from rerank_bench.cli.inspect import inspect_run
 from rerank_bench.cli.leaderboard import leaderboard
 from rerank_bench.cli.mine import mine
+from rerank_bench.cli.plan import plan
 from rerank_bench.cli.run import run
 from rerank_bench.cli.train import train
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
+    "plan": plan,
     "candidates": candidates,
     "evaluate": evaluate,
     "leaderboard": leaderboard,

@@ -52,6 +52,10 @@ def run(
         typer.Option(metavar="N", min=1, help="Only the first N queries of each data set; never comparable."),
     ] = None,
     measure_latency: options.MeasureLatency = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Score and write nothing; say what it would cost, as rerank-bench plan does."),
+    ] = False,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=options.MODEL_PANEL)
     ] = "auto",
@@ -196,6 +200,16 @@ def run(
                 "negative_token": negative_token,
             },
         )
+        if dry_run:
+            from rerank_bench.cli.render_plan import render_plan
+            from rerank_bench.planning.plan import plan_run
+
+            plan = plan_run(config)
+            if json:
+                print_json(plan.as_dict())
+            else:
+                render_plan(stdout_console(), plan)
+            return
         report = run_models(config)
         if json:
             print_json([outcome.result for outcome in report.outcomes])

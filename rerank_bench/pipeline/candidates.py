@@ -44,12 +44,16 @@ def prepare_dataset(name: str, request: Request) -> PreparedDataset:
         RerankBenchError: What ``load_dataset`` and ``build_candidates`` raise.
     """
     started = time.perf_counter()
+    return prepare_loaded(load_dataset(name, split=request.config.split), request, started=started)
+
+
+def prepare_loaded(dataset: Dataset, request: Request, *, started: float) -> PreparedDataset:
+    """Do the same with a data set that was loaded; ``started`` is when that began, by ``time.perf_counter``."""
     config = request.config
-    dataset = load_dataset(name, split=config.split)
     device = request.scorer.devices[0] if request.scorer.devices else request.scorer.device
     candidates = build_candidates(dataset, first_stage=config.first_stage, depth=request.depths[-1], device=device)
     if config.limit is not None:
-        dataset, candidates = _first_queries(dataset, candidates, config.limit)
+        dataset, candidates = first_queries(dataset, candidates, config.limit)
     pool = build_pool(candidates, dataset.qrels)
     seconds = time.perf_counter() - started
     num_candidates = sum(len(docs) for docs in candidates.by_query.values())
@@ -60,7 +64,7 @@ def prepare_dataset(name: str, request: Request) -> PreparedDataset:
     return PreparedDataset(dataset=dataset, candidates=candidates, pool=pool, load_seconds=seconds)
 
 
-def _first_queries(dataset: Dataset, candidates: CandidateSet, limit: int) -> tuple[Dataset, CandidateSet]:
+def first_queries(dataset: Dataset, candidates: CandidateSet, limit: int) -> tuple[Dataset, CandidateSet]:
     """Return both with the first queries only, and with the fingerprints of those."""
     queries = dict(list(dataset.queries.items())[:limit])
     qrels = {query_id: judged for query_id, judged in dataset.qrels.items() if query_id in queries}

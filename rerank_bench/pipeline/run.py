@@ -67,7 +67,7 @@ def run_models(config: RunConfig) -> RunReport:
     for path in (request.out / RESULT_FILE, *([] if leaderboard is None else [leaderboard])):
         check_writable(path)  # not after hours of scoring
     note_unused_options(request.models, request.scorer, allow_missing_queries=config.allow_missing_queries)
-    scorers = _open_scorers(request)  # before the data: a model that is not there is told at once
+    scorers = open_scorers(request)  # before the data: a model that is not there is told at once
     prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
     outcomes = []
     for model in request.models:
@@ -81,7 +81,7 @@ def run_models(config: RunConfig) -> RunReport:
     )
 
 
-def _open_scorers(request: Request) -> list[LazyScorer | None]:
+def open_scorers(request: Request) -> list[LazyScorer | None]:
     """Return each model's scorer, its weights not loaded yet; ``None`` for what ranks ids."""
     from rerank_bench.scoring.lazy_scorer import open_scorer
 

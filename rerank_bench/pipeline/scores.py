@@ -165,8 +165,29 @@ def group_datasets(prepared: Sequence[PreparedDataset], job_pairs: int) -> Itera
         yield group
 
 
-def _score_group(scorer: LazyScorer, group: Sequence[PreparedDataset]) -> tuple[EngineResult, list[int]]:
-    """Return the scores of the data sets' pairs, one data set after the other, and where each ends."""
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupPairs:
+    """The pairs of some data sets' pools as they are scored: one data set after the other, query by query."""
+
+    queries: list[str]
+    docs: list[str]
+    pairs: NDArray[np.int64]
+    """(N, 2): indices into both."""
+    ends: list[int]
+    """Per data set: the pair behind its last."""
+    query_names: list[tuple[str, str]]
+    """Per query: data set and id."""
+    doc_ids: list[str]
+
+    def name(self, row: int) -> str:
+        """Return what an error calls a pair."""
+        query, doc = self.pairs[row]
+        dataset, query_id = self.query_names[query]
+        return f"{dataset}, query {query_id!r}, document {self.doc_ids[doc]!r}"
+
+
+def collect_pairs(group: Sequence[PreparedDataset]) -> GroupPairs:
+    """Return the pairs of the data sets' pools with their texts."""
     query_names: list[tuple[str, str]] = []
     doc_ids: list[str] = []
     queries: list[str] = []
@@ -186,12 +207,15 @@ def _score_group(scorer: LazyScorer, group: Sequence[PreparedDataset]) -> tuple[
         queries += [ready.dataset.queries[query_id] for query_id in ready.pool]
         doc_ids += own_docs
         docs += [text_of[doc_id] for doc_id in own_docs]
-    pairs_of_all = np.concatenate(parts)  # (N, 2)
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    return GroupPairs(queries, docs, np.concatenate(parts), ends, query_names, doc_ids)
 
-    def name(row: int) -> str:
-        dataset, query_id = query_names[pairs_of_all[row, 0]]
-        return f"{dataset}, query {query_id!r}, document {doc_ids[pairs_of_all[row, 1]]!r}"
 
+def _score_group(scorer: LazyScorer, group: Sequence[PreparedDataset]) -> tuple[EngineResult, list[int]]:
+    """Return the scores of the data sets' pairs, one data set after the other, and where each ends."""
+    collected = collect_pairs(group)
     what = group[0].dataset.name if len(group) == 1 else f"{len(group)} data sets"
-    outcome = scorer.score_indexed(queries, docs, pairs_of_all, pair_name=name, description=f"score {what}")
-    return outcome, np.cumsum([len(part) for part in parts]).tolist()
+    outcome = scorer.score_indexed(
+        collected.queries, collected.docs, collected.pairs, pair_name=collected.name, description=f"score {what}"
+    )
+    return outcome, collected.ends

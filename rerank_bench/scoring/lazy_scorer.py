@@ -18,7 +18,9 @@ from rerank_bench.scoring.list_scoring import score_unfinished
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_checkpoint, load_scorer
 from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.model_memo import ModelMemo, ModelRequest, request_model, scores_folder, store_key
-from rerank_bench.scoring.score_store import ScoreStore
+from rerank_bench.scoring.pair_work import PairWork
+from rerank_bench.scoring.score_rows import hash_texts
+from rerank_bench.scoring.score_store import ScoreStore, StoredScores
 from rerank_bench.scoring.scorer import PairNamer, ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec
 from rerank_bench.scoring.unfinished import keep_unfinished
@@ -116,6 +118,14 @@ class LazyScorer:
             **describe_devices(self._config.devices),
             "fingerprint": self._memo.fingerprint,
         }
+
+    def look_up(self, work: PairWork) -> StoredScores:
+        """Return what is stored of the distinct pairs of a request; the model is loaded only if it was never used here."""
+        path = None if self._request is None else scores_folder() / f"{store_key(self.fingerprint)[:32]}.sqlite"
+        if self._request is None or path is None or not path.exists():
+            return StoredScores.empty(len(work.pairs))
+        with ScoreStore(path, store_key(self.fingerprint), self._request.checkpoint.name) as store:
+            return store.look_up(hash_texts(work.queries), hash_texts(work.docs), work.pairs)
 
     def score_indexed(
         self,

@@ -1,0 +1,156 @@
+"""``plan``: pairs, tokens, operations, time and memory of a run, from the run's own data and a few timed batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
+from rerank_bench.pipeline.run import open_scorers
+from rerank_bench.pipeline.scores import JOB_PAIRS, collect_pairs
+from rerank_bench.planning.calibration import calibrate
+from rerank_bench.planning.datasets import PlannedData, plan_datasets
+from rerank_bench.planning.records import ModelPlan, Plan
+from rerank_bench.progress import note, track
+from rerank_bench.provenance import peak_memory_bytes
+from rerank_bench.scoring.device_use import OnDevice
+from rerank_bench.scoring.lazy_scorer import LazyScorer
+from rerank_bench.scoring.pair_work import PairWork, distinct_work
+from rerank_bench.scoring.scorer import EncodedItems, TextEncoder
+from rerank_bench.scoring.specs import ModelSpec
+
+COUNTED_PAIRS = 100_000
+"""Whose tokens are counted at most, some seconds' work; of more, every n-th query's."""
+BYTES_PER_PAIR = 1_800
+"""Texts, tokens and tables of a job (docs/experiments.md, "several data sets in one job")."""
+
+EXAMPLE_QUERY = "how do I stop a program that takes too long"
+EXAMPLE_DOC = (
+    "A call that waits for something outside the program may never come back, so it is given a time after which it is "
+    "broken off. The operating system can send a signal when that time is over; a thread can be asked whether it has "
+    "ended and be left alone if not; another process can be killed. Which of them is right depends on what the program "
+    "holds at that moment, as files, locks and connections stay as they were when it was stopped, and somebody has to "
+    "put them in order before the next attempt is made."
+)
+"""A pair of usual length, in the place of those of data sets that are not on this machine."""
+EXAMPLE_PAIRS = 512
+
+
+class _Work(NamedTuple):
+    """The distinct pairs of all data sets that are here, or examples."""
+
+    work: PairWork
+    factor: float
+    """All pairs of the run over those here."""
+    largest_job: int
+    """Pairs that the run has in memory at once."""
+
+
+def plan_run(config: RunConfig) -> Plan:
+    """Return what a run would cost; no pair is scored but those that are timed, and nothing is fetched but models.
+
+    Args:
+        config: The run.
+
+    Raises:
+        RerankBenchError: What the run itself would raise before it scores.
+    """
+    request = resolve_request(config)
+    scorers = open_scorers(request)
+    data = plan_datasets(request)
+    # Popped: one model's weights at a time.
+    models = [_plan_model(model, scorers.pop(0), data, request) for model in request.models]
+    return Plan(
+        first_stage=config.first_stage,
+        depth=request.depths[-1],
+        datasets=[planned.plan for planned in data],
+        models=models,
+    )
+
+
+def _plan_model(
+    model: ModelSpec, scorer: LazyScorer | None, data: Sequence[PlannedData], request: Request
+) -> ModelPlan:
+    num_pairs = sum(planned.plan.pairs for planned in data)
+    if scorer is None:
+        return ModelPlan(
+            spec=model.text, pairs=num_pairs, stored_pairs=0, load_seconds=0.0, tokenise_seconds=0.0, score_seconds=0.0
+        )
+    if not scorer.counts_tokens:
+        reason = "neither its tokens nor its speed are known before it runs"
+        return ModelPlan(spec=model.text, pairs=num_pairs, stored_pairs=0, note=reason)
+    job = _collect(data, num_pairs)
+    stored = scorer.look_up(job.work)
+    has_data = any(planned.prepared is not None for planned in data)
+    num_stored = int(stored.is_known[job.work.row_of_pair].sum()) if has_data else 0
+    rows = np.flatnonzero(~stored.is_known)
+    facts = ModelPlan(spec=model.text, pairs=num_pairs, stored_pairs=num_stored)
+    if len(rows):
+        return replace(facts, **_measure(scorer, job, rows, request))
+    nothing: dict[str, Any] = dict.fromkeys(("load_seconds", "tokenise_seconds", "score_seconds", "flops"), 0.0)
+    device = scorer.describe().get("device")
+    return replace(facts, **nothing, tokens=0, host_bytes=peak_memory_bytes(), device=device)
+
+
+def _collect(data: Sequence[PlannedData], num_pairs: int) -> _Work:
+    largest = max([min(num_pairs, JOB_PAIRS), *(planned.plan.pairs for planned in data)])
+    here = [planned.prepared for planned in data if planned.prepared is not None]
+    collected = collect_pairs(here) if here else None
+    if collected is None or not len(collected.pairs):
+        queries = [f"{EXAMPLE_QUERY} {number}" for number in range(EXAMPLE_PAIRS)]
+        pairs = np.stack([np.arange(EXAMPLE_PAIRS), np.zeros(EXAMPLE_PAIRS, dtype=np.int64)], axis=1)
+        note("no data of the plan are on this machine: tokens are those of an example of some 100 words")
+        return _Work(distinct_work(queries, [EXAMPLE_DOC], pairs), num_pairs / EXAMPLE_PAIRS, largest)
+    work = distinct_work(collected.queries, collected.docs, collected.pairs)
+    return _Work(work, num_pairs / len(collected.pairs), largest)
+
+
+def _measure(scorer: LazyScorer, job: _Work, rows: NDArray[np.int64], request: Request) -> dict[str, Any]:
+    """Return the fields of a model's plan that must be measured: its tokens, and its speed on a few batches."""
+    loaded = scorer.in_this_process()
+    model: Any = loaded.scorer
+    counted = _every_nth_query(job.work, rows)
+    factor = job.factor * len(rows) / len(counted)
+    started = time.perf_counter()
+    items = _encode(model, job.work, counted)
+    tokenise_seconds = time.perf_counter() - started
+    budget = request.scorer.batch_tokens or model.default_batch_tokens
+    is_packed = model.describe().get("batches") == "packed"
+    compute = model.embed_batch if isinstance(model, TextEncoder) else model.score_batch
+    with track(f"time {model.describe()['name']}"):
+        speed = calibrate(items, compute, budget, is_packed=is_packed)
+    num_devices = max(1, len(request.scorer.devices))
+    flops = model.runtime.flops(items.lengths) if isinstance(model, OnDevice) else None
+    peak = peak_memory_bytes()
+    return {
+        "tokens": round(factor * int(items.lengths.sum(dtype=np.int64))),
+        "measured_pairs": len(counted),
+        "truncated_share": float(items.is_truncated.mean()),
+        "flops": None if flops is None else factor * flops,
+        "load_seconds": scorer.load_seconds or 0.0,
+        "tokenise_seconds": factor * tokenise_seconds,
+        "score_seconds": factor * speed.job_seconds / num_devices,
+        "calibration_seconds": speed.seconds,
+        "host_bytes": None if peak is None else peak + max(0, job.largest_job - len(counted)) * BYTES_PER_PAIR,
+        "device_bytes": model.peak_device_bytes(),
+        "device": model.describe().get("device"),
+    }
+
+
+def _every_nth_query(work: PairWork, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows whose tokens are counted: all, or those of evenly spaced queries."""
+    step = -(-len(rows) // COUNTED_PAIRS)
+    chosen = rows[work.pairs[rows, 0] % step == 0]
+    return chosen if len(chosen) else rows[:COUNTED_PAIRS]
+
+
+def _encode(model: Any, work: PairWork, rows: NDArray[np.int64]) -> EncodedItems:
+    queries, docs, pairs = work.restricted(rows)
+    items: EncodedItems
+    items = model.encode_texts(queries, docs) if isinstance(model, TextEncoder) else model.encode(queries, docs, pairs)
+    return items
