@@ -65,6 +65,8 @@ def judge_quality(
     before = [values[name][0][:, None] for name in names]
     after = [values[name][1][:, None] for name in names]
     generators = np.random.default_rng(seed).spawn(1 + len(names))
+    if len(names) == 1:  # the data set is the suite: drawn anew, its bounds would differ in the last digits shown
+        generators[1:] = np.random.default_rng(seed).spawn(1)
     primary = _difference(before, after, thresholds, generators[0], resamples, flips=resamples)
     datasets = _judge_datasets(names, before, after, thresholds, generators[1:], resamples)
     visible = _smallest_visible_drop([b - a for a, b in zip(before, after, strict=True)], thresholds)

@@ -45,7 +45,7 @@ def build_docstring_data(data: DataRequest) -> tuple[Examples, tuple[EvaluationS
     key = fingerprint_items([CACHE_VERSION, *describe_distributions()])[:16]
     cache = cache_folder() / "training"
     docstrings = _cached_docstrings(cache / f"docstrings-{key}.jsonl.gz")
-    num_held_out = data.held_out if data.held_out is not None else DEFAULT_HELD_OUT
+    num_held_out = data.held_out if isinstance(data.held_out, int) else DEFAULT_HELD_OUT
     task = part_docstrings(docstrings, num_held_out=num_held_out, seed=data.split_seed)
     groups = build_groups(task, search_bm25, seed=data.split_seed)
     folder = cache / f"docstrings-{key}-{num_held_out}-{data.split_seed}" / "held-out"

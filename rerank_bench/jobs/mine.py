@@ -9,26 +9,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError, describe_unknown
-from rerank_bench.jobs.mining_sources import Source, SourceRequest, hash_normalised, load_source
-from rerank_bench.progress import muted, note, track
+from rerank_bench.jobs.mining_candidates import BM25, ScoreScale, find_excluded, find_positives, rescore, retrieve
+from rerank_bench.jobs.mining_sources import Source, SourceRequest, load_source
+from rerank_bench.progress import note
 from rerank_bench.provenance import describe_invocation, peak_memory_bytes
 from rerank_bench.storage import check_writable, write_json
 from rerank_bench.training.mined import Mined, OutputForm, write_mined
 from rerank_bench.training.negatives import NOTHING, Candidates, NegativeChoice, Negatives, choose_negatives
-
-BM25 = "bm25"
-BLOCK_QUERIES = 1_024
-"""Queries whose candidates are rescored, or compared with the positives, at a time."""
-
-ScoreScale = Literal["auto", "logit", "probability"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,15 +109,6 @@ class MiningReport:
         }
 
 
-class _Retrieved(NamedTuple):
-    positions: NDArray[np.int32]
-    """(Q, K)"""
-    scores: NDArray[np.float32]
-    """(Q, K)"""
-    positive_scores: NDArray[np.float32] | None
-    """(P,)"""
-
-
 def mine(request: MiningRequest) -> MiningReport:
     """Find hard negatives and write them, with ``<file>.meta.json`` beside.
 
@@ -135,14 +119,14 @@ def mine(request: MiningRequest) -> MiningReport:
     clock = _Clock()
     source = load_source(request.source)
     clock.lap("read")
-    positions_of_positives = _positions(source)
+    positions_of_positives = find_positives(source)
     range_max = request.choice.resolve_range_max(source.pairs.max_positives)
     depth = min(range_max + source.pairs.max_positives, len(source.corpus))
-    found, models = _retrieve(request, source, positions_of_positives, depth)
+    found, models = retrieve(source, positions_of_positives, request.retriever, request.scorer, depth)
     clock.lap("search")
-    excluded = _excluded(source, positions_of_positives, found.positions)
+    excluded = find_excluded(source, positions_of_positives, found.positions)
     if request.rescorer is not None:
-        found, models["rescorer"] = _rescore(request, source, found)
+        found, models["rescorer"] = rescore(source, found, request.rescorer, request.scorer, request.score_scale)
         clock.lap("rescore")
     lowest = None
     if found.positive_scores is not None:
@@ -181,118 +165,6 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[name] = round(now - self._last, 3)
         self._last = now
-
-
-def _positions(source: Source) -> NDArray[np.int64]:
-    """Return (P,) where every positive stands in the corpus."""
-    positives = pa.array(source.pairs.positives, type=pa.large_string())
-    return np.asarray(pc.index_in(positives, value_set=source.corpus).to_numpy(zero_copy_only=False), dtype=np.int64)
-
-
-# --- retrieval --------------------------------------------------------------------------------------------------
-
-
-def _retrieve(
-    request: MiningRequest, source: Source, positions: NDArray[np.int64], depth: int
-) -> tuple[_Retrieved, dict[str, Any]]:
-    """Return the candidates, and what is recorded of the retriever."""
-    if request.retriever == BM25:
-        return _by_bm25(source, depth)
-    from rerank_bench.scoring.loaded_scorer import load_scorer
-    from rerank_bench.scoring.nearest import find_neighbours
-
-    loaded = load_scorer(request.retriever, **request.scorer)
-    pairs = np.stack([source.pairs.owners, positions], axis=1)
-    found = find_neighbours(loaded, source.pairs.queries, source.corpus, depth=depth, pairs=pairs)
-    return _Retrieved(found.positions, found.scores, found.pair_scores), {"retriever": loaded.describe()}
-
-
-def _by_bm25(source: Source, depth: int) -> tuple[_Retrieved, dict[str, Any]]:
-    """Return BM25's best documents, equal float32 scores by position; only those that share a term with the query."""
-    from rerank_bench.first_stage.bm25 import BM25Config, index_corpus
-    from rerank_bench.first_stage.tokenization import tokenize_collection
-
-    config = BM25Config()
-    index = index_corpus(tokenize_collection(source.corpus, config.analyzer), config)
-    shape = (len(source.pairs), depth)
-    positions = np.full(shape, NOTHING, dtype=np.int32)
-    scores = np.full(shape, -np.inf, dtype=np.float32)
-    for query, matches in enumerate(index.search(source.pairs.queries, depth=depth)):
-        rounded = matches.scores.astype(np.float32)
-        order = np.lexsort((matches.positions, -rounded))[:depth]
-        positions[query, : len(order)] = matches.positions[order]
-        scores[query, : len(order)] = rounded[order]
-    return _Retrieved(positions, scores, None), {"retriever": config.describe()}
-
-
-def _excluded(
-    source: Source, positions_of_positives: NDArray[np.int64], candidates: NDArray[np.int32]
-) -> NDArray[np.bool_]:
-    """Return (Q, K): candidates with the text of a positive of the query, or of the query itself, but for case and such."""
-    with track("compare with the positives", total=len(source.corpus), unit="documents") as advance:
-        parts = []
-        for start in range(0, len(source.corpus), 1 << 16):
-            parts.append(hash_normalised(source.corpus.slice(start, 1 << 16).to_pylist()))
-            advance(len(parts[-1]))
-    keys = np.concatenate(parts)  # (N,)
-    own = hash_normalised(source.pairs.queries)
-    offsets = source.pairs.offsets
-    is_excluded = np.zeros(candidates.shape, dtype=bool)
-    for query, row in enumerate(candidates):
-        answers = keys[positions_of_positives[offsets[query] : offsets[query + 1]]]
-        is_excluded[query] = np.isin(keys[row], np.append(answers, own[query]))
-    is_excluded &= candidates != NOTHING
-    return is_excluded
-
-
-# --- rescoring --------------------------------------------------------------------------------------------------
-
-
-def _rescore(request: MiningRequest, source: Source, found: _Retrieved) -> tuple[_Retrieved, dict[str, Any]]:
-    """Return the candidates, and the positives, with the rescorer's scores."""
-    from rerank_bench.scoring.loaded_scorer import load_scorer
-
-    loaded = load_scorer(str(request.rescorer), **request.scorer)
-    description = loaded.describe()
-    is_probability = _is_probability(request.score_scale, description)
-    scores = np.full(found.scores.shape, -np.inf, dtype=np.float32)
-    positive_scores = np.empty(len(source.pairs.positives), dtype=np.float32)
-    offsets = source.pairs.offsets
-    with track("rescore", total=len(source.pairs), unit="queries") as advance:
-        for start in range(0, len(source.pairs), BLOCK_QUERIES):
-            stop = min(start + BLOCK_QUERIES, len(source.pairs))
-            positions = found.positions[start:stop]
-            is_there = positions != NOTHING
-            distinct, doc_numbers = np.unique(positions[is_there], return_inverse=True)
-            docs = source.corpus.take(pa.array(distinct.astype(np.int64))).to_pylist()
-            low, high = int(offsets[start]), int(offsets[stop])
-            positives = np.stack([source.pairs.owners[low:high] - start, np.arange(high - low) + len(docs)], axis=1)
-            pairs = np.concatenate([np.stack([np.nonzero(is_there)[0], doc_numbers], axis=1), positives])
-            texts = [*docs, *source.pairs.positives[low:high]]
-            with muted():
-                values = loaded.score_indexed(source.pairs.queries[start:stop], texts, pairs.astype(np.int64)).scores
-            if is_probability:
-                values = _sigmoid(values)
-            scores[start:stop][is_there] = values[: len(doc_numbers)]
-            positive_scores[low:high] = values[len(doc_numbers) :]
-            advance(stop - start)
-    return _Retrieved(found.positions, scores, positive_scores), description | {
-        "score": "probability" if is_probability else "logit"
-    }
-
-
-def _is_probability(scale: ScoreScale, description: dict[str, Any]) -> bool:
-    """Return whether scores are the sigmoid of logits; Sentence Transformers' default with one label is that."""
-    if scale != "auto":
-        return scale == "probability"
-    has_one_label = description.get("num_labels") == 1
-    return has_one_label and str(description.get("saved_activation") or "Sigmoid").endswith("Sigmoid")
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    from scipy.special import expit
-
-    return np.asarray(expit(logits), dtype=np.float32)
 
 
 # --- the report -------------------------------------------------------------------------------------------------

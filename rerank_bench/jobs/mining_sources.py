@@ -80,7 +80,9 @@ def load_source(request: SourceRequest) -> Source:
         pairs, name = _judged_pairs(dataset), dataset.name
         texts = dataset.collection.texts
         if request.split == DEFAULT_SPLIT:
-            note(f"{name}: the pairs are the judgements that `run` measures with; what is trained on them has seen the test")
+            note(
+                f"{name}: the pairs are the judgements that `run` measures with; what is trained on them has seen the test"
+            )
     if request.corpus is not None:
         texts = _corpus_texts(request.corpus, request.corpus_column)
         name = f"{name} in {request.corpus}"

@@ -97,6 +97,14 @@ def test_the_order_of_data_sets_changes_nothing() -> None:
     assert judge_quality(values, THRESHOLDS) == judge_quality(dict(reversed(values.items())), THRESHOLDS)
 
 
+def test_a_data_set_alone_has_the_bounds_and_p_of_the_mean() -> None:
+    rng = np.random.default_rng(5)
+    before = rng.random(40)
+    result = judge_quality({"a": (before, before + rng.normal(0, 0.1, 40))}, Thresholds())
+    (alone,) = result.datasets
+    assert (alone.interval, alone.p) == (result.primary.interval, result.primary.p)
+
+
 def test_identical_runs_pass() -> None:
     values = {name: (before, before) for name, (before, _) in paired(0.0).items()}
     result = judge_quality(values, THRESHOLDS)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from rerank_bench.cli.app import app
 from rerank_bench.errors import ConfigError, DataError
-from rerank_bench.jobs import mine as mine_module
+from rerank_bench.jobs import mining_candidates
 from rerank_bench.jobs.mine import MiningReport, MiningRequest, mine
 from rerank_bench.jobs.mining_sources import SourceRequest, hash_normalised
 from rerank_bench.training.mined import OutputForm
@@ -121,7 +121,13 @@ def test_training_reads_every_form_back(
     with_scores: bool,  # noqa: FBT001 - a case
 ) -> None:
     out = tmp_path / f"mined{suffix}"
-    options = {"num_negatives": 3, "range_max": 12, "retriever": encoder, "shape": shape, "with_scores": with_scores}
+    options: dict[str, Any] = {
+        "num_negatives": 3,
+        "range_max": 12,
+        "retriever": encoder,
+        "shape": shape,
+        "with_scores": with_scores,
+    }
     if suffix in {".csv", ".tsv"} and (shape == "lists" or (with_scores and shape != "pairs")):
         with pytest.raises(ConfigError, match="cannot hold lists"):
             run_mine(data, out, **options)
@@ -161,7 +167,7 @@ def test_chunks_change_nothing(tmp_path: Path, data: Path, monkeypatch: pytest.M
         "with_scores": True,
     }
     run_mine(data, tmp_path / "whole.jsonl", **options)
-    monkeypatch.setattr(mine_module, "BLOCK_QUERIES", 2)
+    monkeypatch.setattr(mining_candidates, "BLOCK_QUERIES", 2)
     monkeypatch.setattr("rerank_bench.training.mined.CHUNK_QUERIES", 3)
     run_mine(data, tmp_path / "chunked.jsonl", **options)
     assert (tmp_path / "whole.jsonl").read_bytes() == (tmp_path / "chunked.jsonl").read_bytes()
