@@ -100,7 +100,7 @@ def test_the_order_of_data_sets_changes_nothing() -> None:
 def test_a_data_set_alone_has_the_bounds_and_p_of_the_mean() -> None:
     rng = np.random.default_rng(5)
     before = rng.random(40)
-    result = judge_quality({"a": (before, before + rng.normal(0, 0.1, 40))}, Thresholds())
+    result = judge_quality({"a": (before, before + rng.normal(0, 0.1, 40))}, THRESHOLDS)
     (alone,) = result.datasets
     assert (alone.interval, alone.p) == (result.primary.interval, result.primary.p)
 
