@@ -3,9 +3,9 @@
     python benchmarks/mining.py FOLDER [--limit 5000] [--copies 1] [--model SPEC]
 
 The pairs are title and text of a collection in BEIR's layout, the corpus is all texts; ``--copies`` adds that many
-versions of every text with some words left out.  The options are those of the published GooAQ recipe: 5 negatives of ranks 0 to 100, absolute margin 0.
-The model is, unless one is named, a static embedding: the token vectors of the embedded demo.  Every contestant runs in a
-process of its own.  Prints processor seconds, seconds, peak memory, and for how many queries both took the same negatives.
+versions of every text with some words left out.  The options are those of the published GooAQ recipe: 5 negatives of
+ranks 0 to 100, absolute margin 0 (BM25: no margin).  The model is, unless one is named, a static embedding: the token vectors
+of the embedded demo.  Every contestant runs in a process of its own.  Prints processor seconds, seconds, peak memory, and for how many queries both took the same negatives.
 """
 
 from __future__ import annotations
