@@ -15,6 +15,8 @@ LEADERBOARD_ROW = re.compile(r"(?P<file>.+?\.csv):(?P<model>.+)", re.IGNORECASE)
 def distinct_labels(names: Sequence[str], locations: Sequence[str]) -> list[str]:
     """Return a label for each run: its name, and in brackets what tells it from others of that name.
 
+    Where all have one name, what differs says more, and leaves room in a table.
+
     Args:
         names: The names of the runs.
         locations: What the user named, one for each.
@@ -22,7 +24,9 @@ def distinct_labels(names: Sequence[str], locations: Sequence[str]) -> list[str]
     labels = []
     for position, (name, location) in enumerate(zip(names, locations, strict=True)):
         others = [other for other, same in zip(locations, names, strict=True) if same == name]
-        labels.append(name if len(others) == 1 else f"{name} [{_distinction(location, others, position)}]")
+        distinction = "" if len(others) == 1 else _distinction(location, others, position)
+        is_enough = len(others) == len(names) and not distinction.startswith("#")
+        labels.append(name if not distinction else distinction if is_enough else f"{name} [{distinction}]")
     return labels
 
 

@@ -51,7 +51,7 @@ def choose_datasets(sources: Sequence[FolderSource], wanted: Sequence[str]) -> t
 def left_out_notes(sources: Sequence[FolderSource], names: Sequence[str]) -> list[str]:
     """Return a sentence per run that has data sets beside those that are explained."""
     return [
-        f"only {source.label} has {', '.join(left_out)}: left out"
+        f"only {source.label!r} has {', '.join(left_out)}: left out"
         for source in sources
         if (left_out := [name for name in source.datasets if name not in names])
     ]

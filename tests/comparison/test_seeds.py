@@ -30,7 +30,7 @@ def open_at(folder: Path, places: list[str]) -> list[RunSource]:
         (["a_seed=1", "a.Seed_22", "b"], "seed", {"a": (0, 1), "b": (2,)}),
         (["a/seed1", "a/seed2", "b/seed1"], "seed", {"a": (0, 1), "b": (2,)}),
         (["seed3-a", "seed4-a", "b"], "seed", {"a": (0, 1), "b": (2,)}),
-        (["x/a-seed1", "y/a-seed1", "y/a-seed2"], "seed", {"a [x]": (0,), "a [y]": (1, 2)}),
+        (["x/a-seed1", "y/a-seed1", "y/a-seed2"], "seed", {"x": (0,), "y": (1, 2)}),
         (["a-run1-b", "a-run2-b", "linseed1"], r"run\d", {"a-b": (0, 1), "linseed1": (2,)}),
     ],
 )

@@ -28,7 +28,7 @@ def change_result(folder: Path, change: Callable[[dict[str, Any]], object]) -> N
 @pytest.mark.parametrize("field", ["corpus", "queries", "qrels", "candidates"])
 def test_runs_over_other_data_are_refused_by_field(before: Path, after: Path, field: str) -> None:
     change_result(after, lambda r: r["datasets"]["hand"]["fingerprints"].update({field: "0" * 64}))
-    with pytest.raises(ComparisonError, match=rf"{field} of hand: model.* has .*, .* has 000000000000…") as caught:
+    with pytest.raises(ComparisonError, match=rf"{field} of hand: before has .*, after has 000000000000…") as caught:
         explain_pair(before, after)
     assert caught.value.exit_code == 5
 
@@ -63,8 +63,8 @@ def two_and_one(tmp_path: Path) -> tuple[Path, Path]:
 def test_a_data_set_of_one_run_alone_is_left_out_and_said(two_and_one: tuple[Path, Path]) -> None:
     explanation = explain_pair(*two_and_one)
     assert [entry.name for entry in explanation.datasets] == ["b"]
-    assert explanation.notes == ["only model [both] has a: left out"]
-    with pytest.raises(ComparisonError, match=r"model \[one\]: unknown data set 'a'.*Known: b"):
+    assert explanation.notes == ["only 'both' has a: left out"]
+    with pytest.raises(ComparisonError, match=r"one: unknown data set 'a'.*Known: b"):
         explain_pair(*two_and_one, ExplainOptions(datasets=("a",)))
     assert explain_pair(*two_and_one, ExplainOptions(datasets=("b",))).notes == []
 
