@@ -20,6 +20,7 @@ from rerank_bench.cli.evaluate import evaluate
 from rerank_bench.cli.gate import gate_app
 from rerank_bench.cli.inspect import inspect_run
 from rerank_bench.cli.leaderboard import leaderboard
+from rerank_bench.cli.merge import merge
 from rerank_bench.cli.mine import mine
 from rerank_bench.cli.plan import plan
 from rerank_bench.cli.run import run
@@ -52,6 +53,7 @@ def root(
 
 app.command()(run)
 app.command()(plan)
+app.command()(merge)
 app.command()(candidates)
 app.command()(evaluate)
 app.command()(leaderboard)

@@ -21,6 +21,7 @@ from rerank_bench.cli.doctor import doctor
 from rerank_bench.cli.evaluate import evaluate
 from rerank_bench.cli.inspect import inspect_run
 from rerank_bench.cli.leaderboard import leaderboard
+from rerank_bench.cli.merge import merge
 from rerank_bench.cli.mine import mine
 from rerank_bench.cli.plan import plan
 from rerank_bench.cli.run import run
@@ -29,6 +30,7 @@ from rerank_bench.cli.train import train
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "plan": plan,
+    "merge": merge,
     "candidates": candidates,
     "evaluate": evaluate,
     "leaderboard": leaderboard,

@@ -56,6 +56,13 @@ def run(
         bool,
         typer.Option("--dry-run", help="Score and write nothing; say what it would cost, as rerank-bench plan does."),
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Score the I-th of N parts only, for rerank-bench merge; auto: this process's part under torchrun or SLURM.",
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=options.MODEL_PANEL)
     ] = "auto",
@@ -156,10 +163,14 @@ def run(
         from rerank_bench.pipeline.depths import parse_depths
         from rerank_bench.pipeline.request import RunConfig
         from rerank_bench.pipeline.run import run_models
+        from rerank_bench.pipeline.shards import AUTO, device_of_rank, parse_shard, run_shard
         from rerank_bench.scoring.device_list import parse_devices
         from rerank_bench.scoring.external_options import ExternalOptions
         from rerank_bench.scoring.templates import read_template
 
+        part = None if shard is None else parse_shard(shard)
+        if shard == AUTO and devices is None:
+            device = device_of_rank(device)
         config = RunConfig(
             models=tuple(model or ()),
             datasets=tuple(dataset or ()),
@@ -209,6 +220,13 @@ def run(
                 print_json(plan.as_dict())
             else:
                 render_plan(stdout_console(), plan)
+            return
+        if part is not None:
+            paths = [str(path) for path in run_shard(config, part)]
+            if json:
+                print_json({"parts": paths})
+            else:
+                stdout_console().print("\n".join(paths), soft_wrap=True, markup=False)
             return
         report = run_models(config)
         if json:

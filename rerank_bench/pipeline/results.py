@@ -15,7 +15,7 @@ from rerank_bench.evaluation.summaries import measure_to_json, ties_to_json, vie
 from rerank_bench.pipeline.candidates import PreparedDataset, cut_dataset
 from rerank_bench.pipeline.extras import NO_EXTRAS, Extras, measure_extras
 from rerank_bench.pipeline.request import Request
-from rerank_bench.pipeline.scores import ModelScores, PoolScores, rank_ids, score_texts
+from rerank_bench.pipeline.scores import ModelScores, PoolScores, ScoringPass, rank_ids, score_texts
 from rerank_bench.provenance import describe_invocation
 from rerank_bench.ranking import rank_docs
 from rerank_bench.records import EMPTY_DOCS, PROTOCOL_VERSION, Evaluation, ScoredDocs
@@ -71,6 +71,17 @@ def run_model(
     if scorer is not None:
         scoring_pass = score_texts(scorer, prepared)
         extras = measure_extras(model, scorer, prepared, request, scoring_pass)
+    yield from write_outcomes(model, scoring_pass, prepared, request, extras)
+
+
+def write_outcomes(
+    model: ModelSpec,
+    scoring_pass: ScoringPass | None,
+    prepared: Sequence[PreparedDataset],
+    request: Request,
+    extras: Extras,
+) -> Iterator[RunOutcome]:
+    """Evaluate and write a run folder for every depth of the request; ``None``: the model ranks ids."""
     for depth in request.depths:
         at_depth = [cut_dataset(ready, depth) for ready in prepared]
         if scoring_pass is None:

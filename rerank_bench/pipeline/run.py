@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,22 +63,29 @@ def run(
 def run_models(config: RunConfig) -> RunReport:
     """Do what ``config`` says; see ``run``."""
     request = resolve_request(config)
-    leaderboard = _find_leaderboard(request)
+    leaderboard = find_leaderboard(request)
     for path in (request.out / RESULT_FILE, *([] if leaderboard is None else [leaderboard])):
         check_writable(path)  # not after hours of scoring
     note_unused_options(request.models, request.scorer, allow_missing_queries=config.allow_missing_queries)
     scorers = open_scorers(request)  # before the data: a model that is not there is told at once
     prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
-    outcomes = []
-    for model in request.models:
-        for outcome in run_model(model, scorers.pop(0), prepared, request):  # popped: one model's weights at a time
-            if leaderboard is not None:  # at once: what fails or is interrupted later takes nothing back
-                update_leaderboard(leaderboard, rows_from_result(outcome.result, run_folder=str(outcome.folder)))
-            outcomes.append(outcome)
-    plots = _draw(outcomes, request) if leaderboard is not None else ()
-    return RunReport(
-        outcomes=outcomes, folder=request.out, leaderboard=leaderboard, plots=plots, view=request.config.view
+    outcomes = (
+        outcome
+        for model in request.models
+        for outcome in run_model(model, scorers.pop(0), prepared, request)  # popped: one model's weights at a time
     )
+    return report_outcomes(outcomes, request, leaderboard)
+
+
+def report_outcomes(outcomes: Iterable[RunOutcome], request: Request, leaderboard: Path | None) -> RunReport:
+    """Add the outcomes to the leaderboard as they come, draw them, and return what was made."""
+    found = []
+    for outcome in outcomes:
+        if leaderboard is not None:  # at once: what fails or is interrupted later takes nothing back
+            update_leaderboard(leaderboard, rows_from_result(outcome.result, run_folder=str(outcome.folder)))
+        found.append(outcome)
+    plots = _draw(found, request) if leaderboard is not None else ()
+    return RunReport(outcomes=found, folder=request.out, leaderboard=leaderboard, plots=plots, view=request.config.view)
 
 
 def open_scorers(request: Request) -> list[LazyScorer | None]:
@@ -96,7 +103,7 @@ def open_scorers(request: Request) -> list[LazyScorer | None]:
     return scorers
 
 
-def _find_leaderboard(request: Request) -> Path | None:
+def find_leaderboard(request: Request) -> Path | None:
     """Return the leaderboard that the results go to, found to be one before any work is done; ``None`` with a limit."""
     if request.config.limit is not None:
         note("--limit: these results compare with nothing, and stay out of the leaderboard")
