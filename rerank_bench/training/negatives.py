@@ -177,7 +177,9 @@ def _upper_limits(
         if choice.absolute_margin is not None:
             limits["absolute_margin"] = positive - np.float32(choice.absolute_margin)
         if choice.relative_margin is not None:
-            limits["relative_margin"] = positive - np.abs(positive) * np.float32(choice.relative_margin)
+            limits["relative_margin"] = np.subtract(
+                positive, np.abs(positive) * np.float32(choice.relative_margin), dtype=np.float32
+            )
     if choice.max_score is not None:
         limits["max_score"] = np.float32(choice.max_score)
     return limits
