@@ -187,9 +187,9 @@ def _request(values: dict[str, Any]) -> Any:
 
     plain = {name: getattr(value, "value", value) for name, value in values.items()}
     data = None
-    if plain["data"]:
+    if any(plain[name] is not None for name in ("data", "data_config", "data_split", "data_revision", "columns")):
         data = DataRequest(
-            sources=tuple(plain["data"]),
+            sources=tuple(plain["data"] or ()),
             config=plain["data_config"],
             split=plain["data_split"] or "train",
             revision=plain["data_revision"],

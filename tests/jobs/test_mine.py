@@ -235,6 +235,7 @@ def test_a_data_set_gives_pairs_and_corpus(tmp_path: Path) -> None:
         ({"source": {"corpus": "nowhere", "corpus_column": "x"}}, "is for a corpus file; 'nowhere' is a data set"),
         ({"source": {"corpus_column": "x"}}, "name one with --corpus"),
         ({"source": {"dataset": "pydocs"}}, "one of the two"),
+        ({"source": {"split": "train"}}, "--split train is for --dataset"),
     ],
 )
 def test_requests_that_cannot_be_met(tmp_path: Path, data: Path, options: dict[str, Any], message: str) -> None:
@@ -285,6 +286,13 @@ def test_names_that_say_no_format(tmp_path: Path, name: str, message: str) -> No
 
 
 # --- the command ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [[], ["--dataset", "pydocs", "--columns", "query=q"]], ids=["neither", "both"])
+def test_the_command_wants_one_source(tmp_path: Path, options: list[str]) -> None:
+    result = CliRunner().invoke(app, ["mine", "--out", str(tmp_path / "out.jsonl"), *options])
+    assert result.exit_code == 2
+    assert "one of the two" in " ".join(result.output.split())
 
 
 def test_the_command_prints_what_it_did(tmp_path: Path, data: Path, encoder: str) -> None:
