@@ -138,7 +138,7 @@ def test_data_sets_are_listed_and_shown(invoke: Invoke) -> None:
         (["run", "--measure", "nDGC@10"], 2, "unknown measure 'nDGC@10'; did you mean 'nDCG@10'"),
         (["run", "--first-stage", "nowhere.trec"], 2, "no such file 'nowhere.trec'"),
         (["run", "--device", "tpu9"], 2, "tpu9"),
-        (["run", "--depth", "0"], 2, "--depth"),
+        (["run", "--depth", "0"], 2, "depth is 0, expected whole numbers of at least 1"),
         (["run", "--dept", "3"], 2, "--depth"),
         (["evaluate", "nowhere.trec", "--qrels", "nowhere.qrels"], 2, "nowhere.trec: no such file"),
         (["leaderboard", "nowhere.csv"], 2, "nowhere.csv"),

@@ -227,7 +227,8 @@ def test_no_process_outlives_its_use(open_fleet: Open) -> None:
 
 
 SCRIPT = f"""
-import sys, numpy as np
+import signal, sys, numpy as np
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would this one
 from rerank_bench.scoring import worker_process
 worker_process._CODE = {CODE!r}
 from fleet_models import FakeCheckpoint
@@ -253,7 +254,10 @@ def test_a_process_ends_with_the_one_that_started_it(number: signal.Signals) -> 
     child = int(parent.stdout.readline())
     assert is_alive(child)
     parent.send_signal(number)
-    parent.communicate(timeout=30)
+    try:
+        parent.communicate(timeout=30)
+    finally:
+        parent.kill()
     wait_for(lambda: not is_alive(child))
 
 

@@ -141,7 +141,9 @@ def test_a_killed_run_goes_on_and_ends_at_the_same_weights(tiny_base: Path, tmp_
         f"""
 import contextlib, os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import torch
 from pathlib import Path
+torch.set_num_threads(1)  # as in this process: sums depend on it
 from rerank_bench.progress import use_reporter
 from rerank_bench.training.recipe import LossRecipe, Recipe
 from rerank_bench.training.trainer import train
