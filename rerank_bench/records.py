@@ -152,7 +152,8 @@ class CandidateSet:
     by_query: Run
     """Every query of the data set has an entry; it may be empty."""
     first_stage: Mapping[str, Any]
-    """JSON-able: ``name`` (``bm25``, ``rank-bm25``, ``published``, ``trec-run``) and its whole configuration."""
+    """JSON-able: ``name`` (``bm25``, ``rank-bm25``, ``published``, ``trec-run``, ``dense:…``, ``fusion:…``) and its whole
+    configuration."""
     fingerprint: str
     """SHA-256 in hex over the ordered ids."""
 

@@ -1,6 +1,6 @@
 """Which token budget a device is fastest with: tried on the first batches of a large job, whose scores count.
 
-Only on a device where much depends on it (CUDA; on a CPU all budgets from 500 to 8,000 tokens are within 5%, see
+Only on a device where much depends on it (CUDA; on a CPU all budgets from 2,000 to 8,000 tokens are within 5%, see
 docs/experiments.md), and only where scores are stored: a run without the store takes the device's fixed budget, so that
 it can be repeated bit for bit.  What was found is remembered with the model (``model_memo.py``).
 """
