@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from rerank_bench.comparison.compare import compare
     from rerank_bench.data.datasets import load_dataset
     from rerank_bench.gate.gating import check_gate
     from rerank_bench.pipeline.candidates import build_candidates
@@ -20,13 +21,23 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "build_candidates": "rerank_bench.pipeline.candidates",
     "check_gate": "rerank_bench.gate.gating",
+    "compare": "rerank_bench.comparison.compare",
     "evaluate_run": "rerank_bench.pipeline.run",
     "load_dataset": "rerank_bench.data.datasets",
     "load_scorer": "rerank_bench.scoring.loaded_scorer",
     "run": "rerank_bench.pipeline.run",
 }
 
-__all__ = ["__version__", "build_candidates", "check_gate", "evaluate_run", "load_dataset", "load_scorer", "run"]
+__all__ = [
+    "__version__",
+    "build_candidates",
+    "check_gate",
+    "compare",
+    "evaluate_run",
+    "load_dataset",
+    "load_scorer",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,11 +6,14 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rerank_bench.comparison.comparability import check_comparable, choose_datasets, shared_suites
 from rerank_bench.comparison.groups import letter_groups
+from rerank_bench.comparison.opening import open_sources
 from rerank_bench.comparison.paired import align_runs
 from rerank_bench.comparison.records import ComparedRun, Comparison, PairedDifference, Scope
 from rerank_bench.comparison.seeds import compare_groups, group_runs
@@ -65,6 +68,36 @@ class CompareConfig:
         if not 0 < self.alpha < 1:
             msg = f"alpha is {self.alpha}, expected a number between 0 and 1, such as {DEFAULT_ALPHA}"
             raise ConfigError(msg)
+
+
+def compare(
+    runs: Sequence[str | Path],
+    *,
+    qrels: str | Path | None = None,
+    allow_missing_queries: bool = False,
+    **options: Any,
+) -> Comparison:
+    """Compare stored runs, paired by query.
+
+    Args:
+        runs: Run folders, ``result.json`` files, ``FILE.csv:MODEL`` rows of a leaderboard, or TREC runs.
+        qrels: Judgements of the TREC runs.
+        allow_missing_queries: Judged queries that a TREC run lacks count 0.
+        **options: Fields of ``CompareConfig``.
+
+    Raises:
+        RerankBenchError: What ``open_sources`` and ``compare_runs`` raise.
+    """
+    if "datasets" in options:
+        options["datasets"] = tuple(options["datasets"])
+    config = CompareConfig(**options)
+    sources = open_sources(
+        [str(run) for run in runs],
+        qrels=None if qrels is None else Path(qrels),
+        datasets=config.datasets,
+        allow_missing_queries=allow_missing_queries,
+    )
+    return compare_runs(sources, config)
 
 
 def compare_runs(sources: Sequence[RunSource], config: CompareConfig | None = None) -> Comparison:

@@ -46,7 +46,9 @@ class SourceRequest:
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.dataset is None):
-            msg = "expected training data (--data and its options) or a data set (--dataset) to mine for, one of the two"
+            msg = (
+                "expected training data (--data and its options) or a data set (--dataset) to mine for, one of the two"
+            )
             raise ConfigError(msg)
         if self.data is not None and self.split != DEFAULT_SPLIT:
             msg = f"--split {self.split} is for --dataset; the split of a hub data set is --data-split"

@@ -13,6 +13,7 @@ from run_folders import write_run_of
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+import rerank_bench
 from rerank_bench.comparison.compare import CompareConfig, compare_runs
 from rerank_bench.comparison.opening import open_sources
 from rerank_bench.comparison.paired import align_runs
@@ -114,6 +115,13 @@ def test_against_the_first_stage_it_says_what_the_result_says(runs: Path, tmp_pa
     assert pair.p == stored["p"]
     assert (pair.better, pair.equal, pair.worse) == (stored["better"], stored["equal"], stored["worse"])
     assert (pair.sd, pair.mde) == pytest.approx((stored["sd"], stored["mde"]))
+
+
+def test_the_public_function_says_what_the_parts_say(runs: Path) -> None:
+    places = [runs / "weak", runs / "strong"]
+    config = CompareConfig(datasets=("alpha",), measure="RR@10")
+    expected = compare_runs(open_sources([str(place) for place in places], datasets=("alpha",)), config)
+    assert rerank_bench.compare(places, datasets=["alpha"], measure="RR@10") == expected
 
 
 def test_identical_runs_differ_by_nothing(runs: Path) -> None:
