@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urldefrag, urlsplit
@@ -139,9 +139,20 @@ class ExternalScorer:
         scores = np.empty(len(pairs), dtype=np.float32)
         num_retries = len(self.client.retries)
         stopped = threading.Event()
+        causes: list[BaseException] = []
         executor = ThreadPoolExecutor(self.client.options.concurrency, thread_name_prefix="rerank-endpoint")
 
         def score(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            if stopped.is_set():  # by a thread that met an error: what is sent now may be charged and is lost
+                raise CancelledError
+            try:
+                return ask(rows)
+            except BaseException as error:
+                causes.append(error)  # what others meet once they are stopped comes after it
+                stopped.set()
+                raise
+
+        def ask(rows: NDArray[np.int64]) -> NDArray[np.float32]:
             more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
             query = queries[pairs[rows[0], 0]]
             with _named(f"{pair_name(int(rows[0]))}{more}: {self.client.url}", self.client):
@@ -152,9 +163,12 @@ class ExternalScorer:
                 executor.submit(score, rows): rows for rows in iter_lists(pairs, self.client.options.docs_per_request)
             }
             for future in as_completed(futures):
-                rows = futures[future]
-                scores[rows] = future.result()
-                take(rows, scores[rows])
+                if future.exception() is None:  # what was under way when another list failed is kept, too
+                    rows = futures[future]
+                    scores[rows] = future.result()
+                    take(rows, scores[rows])
+            if causes:
+                raise causes[0]
         finally:
             # On an error, or Ctrl-C: nothing more is sent, and nobody waits out a back-off.
             stopped.set()
