@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from rerank_bench.evaluation.classification import average_precision, threshold_curve
 from rerank_bench.training.collation import Collator, ExampleItems, score_batch
 from rerank_bench.training.examples import Examples
 from rerank_bench.training.loss_choice import LossFunction
@@ -46,28 +46,14 @@ def held_out_values(
         model.train(was_training)
     values = {LOSS: total / len(examples)}
     if can_average_precision(examples):
-        values[AVERAGE_PRECISION] = average_precision(np.concatenate(scores), examples.labels)
+        curve = threshold_curve(np.concatenate(scores), examples.labels.astype(np.int64))
+        values[AVERAGE_PRECISION] = average_precision(curve)
     return values
 
 
 def can_average_precision(examples: Examples) -> bool:
     """Return whether the examples are pairs labelled 0 or 1, both of which occur."""
     return examples.is_pairs and set(np.unique(examples.labels).tolist()) == {0.0, 1.0}
-
-
-def average_precision(scores: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
-    """Return Σ (Rₙ − Rₙ₋₁) · Pₙ over the distinct scores as thresholds, highest first (scikit-learn's definition).
-
-    Args:
-        scores: (N,)
-        labels: (N,) 0 or 1, with at least one 1.
-    """
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(labels[order], dtype=np.float64)  # (N,) positives among the best
-    is_last = np.append(np.diff(scores[order]) != 0, True)  # equal scores pass a threshold together
-    precision = hits[is_last] / (np.flatnonzero(is_last) + 1)
-    recall = hits[is_last] / hits[-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def _batches(examples: Examples, collator: Collator, batch_size: int) -> Iterator[dict[str, Any]]:

@@ -44,7 +44,7 @@ def record_of(**recipe: Any) -> TrainingRecord:
     record = {
         "job": {
             "recipe": {
-                "model": "/home/somebody/secret/base",
+                "model": "/somewhere/secret/base",
                 "loss": {"name": "lambda", "weighting": "lambdarank", "sigma": 1.0},
                 "batch_size": 32,
                 "epochs": 1.0,
@@ -56,14 +56,14 @@ def record_of(**recipe: Any) -> TrainingRecord:
         "about": {
             "shape": "lists",
             "columns": "query=q, documents=docs",
-            "data": {"sources": ["/home/somebody/secret/train.jsonl"], "split": "train"},
+            "data": {"sources": ["/somewhere/secret/train.jsonl"], "split": "train"},
             "dropped": {"empty text": 2},
             "contamination": {"NanoNQ": {"queries": 3, "documents": 0, "examples": []}},
             "provenance": {
                 "rerank_bench": "0.1.0",
                 "versions": {"torch": "2.13.0", "peft": None},
                 "machine": "A CPU, 2 cores, Linux",
-                "command": "rerank-bench train --model /home/somebody/secret/base",
+                "command": "rerank-bench train --model /somewhere/secret/base",
             },
         },
         "outcome": {
@@ -168,7 +168,7 @@ def test_a_limited_run_says_so_and_stays_out_of_the_model_index() -> None:
 def test_a_training_is_described_without_the_places_of_its_machine() -> None:
     card = render_card(CardFacts(name="mine", results=[result_of()], training=record_of()))
     assert "secret" not in card
-    assert "somebody" not in card
+    assert "somewhere" not in card
     assert "It was trained with rerank-bench from base." in card
     changed = card[card.index("### Hyper-parameters") : card.index("<details>")]
     assert "- `batch_size`: 32" in changed

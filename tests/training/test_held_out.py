@@ -11,17 +11,19 @@ from sklearn.metrics import average_precision_score
 from tiny_training import examples_of, list_rows, pair_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from rerank_bench.evaluation.classification import average_precision, threshold_curve
 from rerank_bench.training.collation import Collator
-from rerank_bench.training.held_out import average_precision, held_out_values
+from rerank_bench.training.held_out import held_out_values
 from rerank_bench.training.losses import binary_cross_entropy
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=30))
 def test_average_precision_is_scikit_learns_with_ties(pairs: list[tuple[int, bool]]) -> None:
     scores = np.array([score for score, _ in pairs], dtype=np.float32)
-    labels = np.array([label for _, label in pairs], dtype=np.float32)
-    labels[0] = 1.0
-    assert average_precision(scores, labels) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
+    labels = np.array([label for _, label in pairs], dtype=np.int64)
+    labels[0] = 1
+    found = average_precision(threshold_curve(scores, labels))
+    assert found == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
 
 
 def test_values_do_not_depend_on_the_batches(tiny_base: Path, tmp_path: Path) -> None:
