@@ -24,7 +24,8 @@ from rerank_bench.scoring.packing import reduction_of
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
 from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
 from rerank_bench.scoring.st_layout import pooling_modes, text_prompts
-from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary, encode_whole
+from rerank_bench.scoring.text_assembly import TextTokenizer
+from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary
 
 if TYPE_CHECKING:
     import torch
@@ -63,10 +64,9 @@ class BiEncoderScorer:
     """A loaded bi-encoder."""
 
     runtime: ModelRuntime
-    tokenizer: Any
+    tokenizer: TextTokenizer
     max_length: int
     recipe: Recipe
-    has_type_ids: bool
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, config: ScorerConfig) -> BiEncoderScorer:
@@ -89,9 +89,9 @@ class BiEncoderScorer:
                 f"max_length is {max_length}, but the tokenizer adds {num_special} special tokens; pass more than that"
             )
             raise ConfigError(msg)
-        has_type_ids = takes_type_ids(model) and "token_type_ids" in tokenizer(["a"])
+        texts = TextTokenizer(tokenizer, has_type_ids=takes_type_ids(model))
         runtime = ModelRuntime.place(checkpoint, config, model, _place)
-        scorer = cls(runtime, tokenizer, max_length, recipe, has_type_ids)
+        scorer = cls(runtime, texts, max_length, recipe)
         probe = scorer.encode_texts(["stop a program"], ["a text that is longer than the query beside it"])
         check_padding(checkpoint.name, probe, scorer.embed_batch, is_exact=runtime.is_float32)
         probe = scorer.encode_texts(PROBE_PAIRS[0], PROBE_PAIRS[1])
@@ -119,7 +119,7 @@ class BiEncoderScorer:
         """Tokenise the queries, then the documents, each behind its prompt."""
         texts = [self.recipe.query_prompt + text for text in queries]
         texts += [self.recipe.doc_prompt + text for text in docs]
-        tokens = encode_whole(self.tokenizer, texts, None, self.max_length, has_type_ids=self.has_type_ids)
+        tokens = self.tokenizer.encode(texts, self.max_length)
         check_vocabulary(self.runtime.name, tokens.flats, self.runtime.num_embeddings)
         return tokens
 

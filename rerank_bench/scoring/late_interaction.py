@@ -68,14 +68,13 @@ class LateInteractionScorer:
         model = TokenEncoder(trunk, _load_projection(checkpoint, recipe)).eval()
         doc_length = resolve_max_length(checkpoint, config, tokenizer, model, stated=recipe.document.length)
         query_length = _query_length(checkpoint, recipe, tokenizer, model)
-        has_type_ids = takes_type_ids(trunk) and "token_type_ids" in tokenizer(["a"])
         texts = LateTokenizer(
             checkpoint.name,
             tokenizer,
             recipe,
             query_length=query_length,
             doc_length=doc_length,
-            has_type_ids=has_type_ids,
+            has_type_ids=takes_type_ids(trunk),
         )
         scorer = cls(ModelRuntime.place(checkpoint, config, model, place_model), texts, recipe)
         _check_scores(scorer)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.scoring.late_interaction_recipe import LateRecipe
-from rerank_bench.scoring.tokenization import FlatTokens, TokenBatch, encode_whole
+from rerank_bench.scoring.text_assembly import TextTokenizer
+from rerank_bench.scoring.tokenization import FlatTokens, TokenBatch
 from rerank_bench.scoring.word_cache import ranges
 
 
@@ -93,7 +94,7 @@ class LateTokenizer:
         self._name = name
         self._tokenizer = tokenizer
         self._recipe = recipe
-        self._has_type_ids = has_type_ids
+        self._texts = TextTokenizer(tokenizer, has_type_ids=has_type_ids)
         self.query_length, self.doc_length = query_length, doc_length
         self._markers = [self._marker_id(side.marker) for side in (recipe.query, recipe.document)]
         num_special = tokenizer.num_special_tokens_to_add(pair=False)
@@ -125,7 +126,7 @@ class LateTokenizer:
     def _encode_side(self, prompt: str, texts: Sequence[str], marker: int | None, length: int) -> FlatTokens:
         room = length - (marker is not None)
         texts = [prompt + text for text in texts]
-        tokens = encode_whole(self._tokenizer, texts, None, room, has_type_ids=self._has_type_ids)
+        tokens = self._texts.encode(texts, room)
         if marker is None:
             return tokens
         places = tokens.offsets[:-1] + np.minimum(np.diff(tokens.offsets), 1)  # behind the first token
