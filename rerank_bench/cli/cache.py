@@ -9,12 +9,14 @@ import typer
 from rerank_bench.cli import options
 from rerank_bench.cli.console import command, print_json, stdout_console
 
-cache_app = typer.Typer(help="Show and clear stored scores, candidate lists and vectors.", no_args_is_help=True)
+cache_app = typer.Typer(
+    help="Show and clear stored scores, candidate lists, indices and vectors.", no_args_is_help=True
+)
 
 
 @cache_app.command("info")
 def show_cache(*, json: options.Json = False) -> None:
-    """Show what the cache folder holds: stored scores by model, candidate lists, vectors, sizes.
+    """Show what the cache folder holds: stored scores by model, candidate lists, indices, vectors, sizes.
 
     The folder is $RERANK_BENCH_CACHE, else the platform's own. A file that was found damaged is listed too.
     """
@@ -34,6 +36,7 @@ def clear(
     *,
     scores: Annotated[bool, typer.Option("--scores", help="Delete the stored scores.")] = False,
     candidates: Annotated[bool, typer.Option("--candidates", help="Delete the candidate lists.")] = False,
+    indexes: Annotated[bool, typer.Option("--indexes", help="Delete BM25's indices of large collections.")] = False,
     vectors: Annotated[bool, typer.Option("--vectors", help="Delete the vectors of dense:MODEL.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Delete all of them.")] = False,
     json: options.Json = False,
@@ -47,11 +50,14 @@ def clear(
         from rerank_bench.errors import ConfigError
         from rerank_bench.pipeline.cache import clear_cache
 
-        if not (scores or candidates or vectors or everything):
-            msg = "cache clear: nothing was chosen; pass --scores, --candidates, --vectors or --all"
+        if not (scores or candidates or indexes or vectors or everything):
+            msg = "cache clear: nothing was chosen; pass --scores, --candidates, --indexes, --vectors or --all"
             raise ConfigError(msg)
         num_bytes = clear_cache(
-            scores=scores or everything, candidates=candidates or everything, vectors=vectors or everything
+            scores=scores or everything,
+            candidates=candidates or everything,
+            indexes=indexes or everything,
+            vectors=vectors or everything,
         )
         if json:
             print_json({"freed_bytes": num_bytes})

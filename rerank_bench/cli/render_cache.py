@@ -16,7 +16,8 @@ def render_cache(console: Console, description: Mapping[str, Any]) -> None:
     console.print(f"cache       {description['folder']}", soft_wrap=True, markup=False)
     console.print(f"scores      {format_bytes(scores['bytes'])}, {_counted(len(scores['stores']), 'file')}")
     console.print(f"candidates  {format_bytes(candidates['bytes'])}, {_counted(len(candidates['lists']), 'list')}")
-    vectors = description["vectors"]
+    indexes, vectors = description["indexes"], description["vectors"]
+    console.print(f"indexes     {format_bytes(indexes['bytes'])}, {_counted(indexes['collections'], 'collection')}")
     console.print(f"vectors     {format_bytes(vectors['bytes'])}, {_counted(vectors['collections'], 'collection')}")
     if not scores["stores"]:
         return

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError, describe_unknown
 from rerank_bench.first_stage.analysis import AnalyzerConfig, tokenize_queries
-from rerank_bench.first_stage.tokenization import TokenizedCorpus, choose_workers, tokenize_collection
+from rerank_bench.first_stage.inverted_index import InvertedIndex, invert
+from rerank_bench.first_stage.tokenization import choose_workers, tokenize_collection
 from rerank_bench.progress import track
 from rerank_bench.records import Collection
 
@@ -174,26 +175,21 @@ def build_index(collection: Collection, config: BM25Config, *, num_workers: int 
         config: Variant, parameters, analyser.
         num_workers: Number of threads for tokenizing; ``None`` chooses.
     """
-    return index_corpus(tokenize_collection(collection.texts, config.analyzer, num_workers=num_workers), config)
+    return weigh(invert(tokenize_collection(collection.texts, config.analyzer, num_workers=num_workers)), config)
 
 
-def index_corpus(corpus: TokenizedCorpus, config: BM25Config) -> BM25Index:
-    """Return the index of a collection's terms."""
-    from rerank_bench.first_stage.index_kernels import count_documents, fill_postings
-
-    num_docs = len(corpus.offsets) - 1
-    document_frequencies = count_documents(corpus.token_ids, corpus.offsets, len(corpus.vocabulary))
-    indptr = np.concatenate(([0], np.cumsum(document_frequencies)))
-    docs, frequencies = fill_postings(corpus.token_ids, corpus.offsets, indptr)
-    lengths = np.diff(corpus.offsets)
+def weigh(inverted: InvertedIndex, config: BM25Config) -> BM25Index:
+    """Return the index with a variant's weights; ``config.analyzer`` is the one that the index was made with."""
+    num_docs = len(inverted.lengths)
+    num_tokens = int(inverted.lengths.sum())
     # Without a single term there is no posting, so no document's norm is ever read.
-    mean_length = len(corpus.token_ids) / num_docs if len(corpus.token_ids) else 1.0
+    mean_length = num_tokens / num_docs if num_tokens else 1.0
     return BM25Index(
         config=config,
-        term_ids={term: number for number, term in enumerate(corpus.vocabulary)},
-        postings=(indptr, docs, frequencies),
-        idf=_inverse_document_frequencies(document_frequencies, num_docs, config),
-        norms=config.k1 * (1 - config.b + config.b * lengths / mean_length),
+        term_ids={term: number for number, term in enumerate(inverted.vocabulary)},
+        postings=(inverted.indptr, inverted.docs, inverted.frequencies),
+        idf=_inverse_document_frequencies(np.diff(inverted.indptr), num_docs, config),
+        norms=config.k1 * (1 - config.b + config.b * inverted.lengths.astype(np.float64) / mean_length),
     )
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from rerank_bench.errors import ConfigError, DataError
-from rerank_bench.first_stage.bm25 import BM25Config, Matches, build_index
+from rerank_bench.first_stage.bm25 import BM25Config, Matches
+from rerank_bench.first_stage.index_store import open_index
 from rerank_bench.progress import note
 from rerank_bench.ranking import rank_docs, scores_from_ranks
 from rerank_bench.records import EMPTY_DOCS, CandidateSet, Dataset, Run, ScoredDocs
@@ -38,7 +39,7 @@ def build_bm25_candidates(dataset: Dataset, config: BM25Config, *, depth: int) -
         ConfigError: ``depth`` is less than 1.
     """
     check_depth(depth)
-    index = build_index(dataset.collection, config)
+    index = open_index(dataset, config)
     # One more than wanted: the query's own document may be among them.
     matches = index.search(list(dataset.queries.values()), depth=depth + dataset.drops_self_match)
     by_query = {

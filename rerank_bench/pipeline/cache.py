@@ -9,6 +9,7 @@ from typing import Any
 
 from rerank_bench.errors import EnvironmentMissingError
 from rerank_bench.first_stage.dense import vectors_folder
+from rerank_bench.first_stage.index_store import indexes_folder
 from rerank_bench.scoring.model_memo import scores_folder
 from rerank_bench.scoring.score_store import describe_store
 from rerank_bench.storage import cache_folder
@@ -23,17 +24,23 @@ def describe_cache() -> dict[str, Any]:
         "folder": str(cache_folder()),
         "scores": {"bytes": _num_bytes(scores_folder()), "stores": [describe_store(path) for path in stores]},
         "candidates": {"bytes": _num_bytes(candidates), "lists": lists},
+        "indexes": {"bytes": _num_bytes(indexes_folder()), "collections": sum(1 for _ in _files(indexes_folder()))},
         "vectors": {"bytes": _num_bytes(vectors_folder()), "collections": _num_folders(vectors_folder())},
     }
 
 
-def clear_cache(*, scores: bool = False, candidates: bool = False, vectors: bool = False) -> int:
-    """Delete what is chosen of stored scores, candidate lists and documents' vectors; return the bytes that were freed.
+def clear_cache(*, scores: bool = False, candidates: bool = False, indexes: bool = False, vectors: bool = False) -> int:
+    """Delete what is chosen of stored scores, lists, indices and documents' vectors; return the bytes that were freed.
 
     Raises:
         EnvironmentMissingError: A file cannot be deleted.
     """
-    chosen = [(scores, scores_folder()), (candidates, cache_folder() / "candidates"), (vectors, vectors_folder())]
+    chosen = [
+        (scores, scores_folder()),
+        (candidates, cache_folder() / "candidates"),
+        (indexes, indexes_folder()),
+        (vectors, vectors_folder()),
+    ]
     num_bytes = 0
     for is_chosen, folder in chosen:
         if not is_chosen or not folder.is_dir():

@@ -13,6 +13,10 @@ from tiny_models import write_sequence_classifier
 from typer.testing import CliRunner, Result
 
 from rerank_bench.cli.app import app
+from rerank_bench.cli.render_cache import format_bytes
+from rerank_bench.data.datasets import load_dataset
+from rerank_bench.first_stage.bm25 import BM25Config
+from rerank_bench.first_stage.index_store import indexes_folder, open_index
 from rerank_bench.reporting.leaderboard import read_leaderboard
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
@@ -127,10 +131,24 @@ def test_a_damaged_store_is_listed(invoke: Invoke, model: Path) -> None:
     assert sorted(store["problem"] is None for store in stores) == [False, True]
 
 
+def test_indices_are_shown_and_cleared(invoke: Invoke) -> None:
+    dataset = load_dataset(TINY)
+    open_index(dataset, BM25Config(), min_docs=1)
+    (path,) = indexes_folder().iterdir()
+    found = json.loads(invoke("cache", "info", "--json").stdout)["indexes"]
+    assert found == {"bytes": path.stat().st_size, "collections": 1}
+    assert f"indexes     {format_bytes(found['bytes'])}, 1 collection\n" in invoke("cache", "info").stdout
+    invoke("cache", "clear", "--candidates", "--scores", "--vectors")
+    assert path.exists()
+    freed = json.loads(invoke("cache", "clear", "--indexes", "--json").stdout)["freed_bytes"]
+    assert freed == found["bytes"]
+    assert not path.exists()
+
+
 def test_clearing_nothing_is_an_error(invoke: Invoke) -> None:
     result = invoke("cache", "clear")
     assert result.exit_code == 2
-    assert "nothing was chosen; pass --scores, --candidates, --vectors or --all" in result.stderr
+    assert "nothing was chosen; pass --scores, --candidates, --indexes, --vectors or --all" in result.stderr
 
 
 def test_other_files_in_the_cache_folder_are_left_alone(invoke: Invoke, model: Path) -> None:
