@@ -191,8 +191,12 @@ def read_json(path: str | Path) -> Any:
 
 
 @contextlib.contextmanager
-def file_lock(path: str | Path) -> Iterator[None]:
+def file_lock(path: str | Path, *, waits: bool = False) -> Iterator[None]:
     """Hold the lock that guards ``path`` against other processes; the lock file ``.<name>.lock`` stays behind.
+
+    Args:
+        path: The file that is written.
+        waits: Whether to wait for as long as another process works on it: minutes of work are not done twice.
 
     Raises:
         EnvironmentMissingError: Another process held it for ``LOCK_SECONDS``, or the folder is read-only.
@@ -201,7 +205,7 @@ def file_lock(path: str | Path) -> Iterator[None]:
     lock_path = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock_path, timeout=LOCK_SECONDS):
+        with FileLock(lock_path, timeout=-1 if waits else LOCK_SECONDS):
             yield
     except Timeout as error:
         msg = f"{lock_path}: another process has held this lock for {LOCK_SECONDS:.0f} s; wait for it, or end it"

@@ -83,7 +83,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="FILE|HUB",
-        help="JSONL, CSV, TSV or parquet file, repeatable; a hub data set owner/name; or docstrings (of the installed packages).",
+        help="JSONL, CSV, TSV or parquet file, repeatable; a hub data set owner/name; docstrings (of the installed packages); "
+        "or gooaq-pairs, msmarco-lists, msmarco-pairs: data of published recipes, built from the hub once.",
         rich_help_panel=DATA_PANEL,
     ),
 ]

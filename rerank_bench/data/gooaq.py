@@ -36,21 +36,30 @@ def load_gooaq_dataset(manifest: Manifest) -> Dataset:
         EnvironmentMissingError: Not in the cache, and the hub is out of reach.
         ManifestError: The repository does not hold the rows or columns that the manifest names.
     """
-    spec = manifest.table["gooaq"]
-    snapshot = fetch_verified(manifest.hub_source)
-    table = read_table(snapshot, spec["config"], spec["split"], [spec["question"], spec["answer"]])
-    where = f"{spec['repository']}@{snapshot.commit[:12]}"
-    if len(table) != spec["rows"]:
-        # Another number of rows is another permutation: every dev question would differ.
-        msg = f"{where}: holds {len(table):,} rows, the manifest says {spec['rows']:,}; the split would be another one"
-        raise ManifestError(msg)
-    table = table.slice(0, spec.get("first_rows", len(table)))
+    snapshot, table = read_gooaq(manifest)
     with track(f"build {manifest.name}", total=len(table), unit="rows") as advance:
         dataset = _build(manifest, snapshot, table)
         advance(len(table))
     # The table of hashes leaves 0.7 GB in Arrow's pool after 3 million answers, which the first stage can use.
     pa.default_memory_pool().release_unused()
     return dataset
+
+
+def read_gooaq(manifest: Manifest) -> tuple[Snapshot, pa.Table]:
+    """Return the repository and the rows that a manifest of kind ``gooaq`` is about: question and answer.
+
+    Raises:
+        RerankBenchError: As ``load_gooaq_dataset``.
+    """
+    spec = manifest.table["gooaq"]
+    snapshot = fetch_verified(manifest.hub_source)
+    table = read_table(snapshot, spec["config"], spec["split"], [spec["question"], spec["answer"]])
+    if len(table) != spec["rows"]:
+        # Another number of rows is another permutation: every dev question would differ.
+        where = f"{spec['repository']}@{snapshot.commit[:12]}"
+        msg = f"{where}: holds {len(table):,} rows, the manifest says {spec['rows']:,}; the split would be another one"
+        raise ManifestError(msg)
+    return snapshot, table.slice(0, spec.get("first_rows", len(table)))
 
 
 def _build(manifest: Manifest, snapshot: Snapshot, table: pa.Table) -> Dataset:
@@ -78,7 +87,12 @@ def _build(manifest: Manifest, snapshot: Snapshot, table: pa.Table) -> Dataset:
 
 
 def held_out_rows(num_rows: int, *, test_size: int, seed: int) -> NDArray[np.int64]:
-    """Return (test_size,) int64: the rows that ``train_test_split`` of ``datasets`` puts into ``test``, in its order.
+    """Return (test_size,) int64: the rows that ``train_test_split`` of ``datasets`` puts into ``test``, in its order."""
+    return split_rows(num_rows, test_size=test_size, seed=seed)[1]
+
+
+def split_rows(num_rows: int, *, test_size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of ``train`` and of ``test`` after ``train_test_split`` of ``datasets``, each in its order.
 
     The library itself draws them, from a table of row numbers, so that its rule cannot be misremembered here.
     """
@@ -86,7 +100,11 @@ def held_out_rows(num_rows: int, *, test_size: int, seed: int) -> NDArray[np.int
 
     rows = datasets.Dataset(pa.table({"row": pa.array(np.arange(num_rows, dtype=np.int64))}))
     parts = rows.train_test_split(test_size=test_size, seed=seed, keep_in_memory=True)
-    return np.asarray(parts["test"].with_format("arrow")[:].column("row").to_numpy(), dtype=np.int64)
+    train, test = (
+        np.asarray(parts[name].with_format("arrow")[:].column("row").to_numpy(), dtype=np.int64)
+        for name in ("train", "test")
+    )
+    return train, test
 
 
 def distinct_texts(texts: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int32], pa.Array]:

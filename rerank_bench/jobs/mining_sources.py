@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rerank_bench.data.datasets import DEFAULT_SPLIT, load_dataset
 from rerank_bench.errors import ConfigError, DataError, describe_unknown
-from rerank_bench.jobs.training_data import looks_like_file, read_rows
+from rerank_bench.jobs.raw_rows import looks_like_file, read_rows
 from rerank_bench.progress import note
 from rerank_bench.records import POSITIVE_GRADE, Dataset
 from rerank_bench.training.loss_choice import check_texts

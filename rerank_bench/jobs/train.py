@@ -99,6 +99,7 @@ def _about(request: TrainingRequest, data: TrainingData) -> dict[str, Any]:
         "shape": data.training.shape,
         "columns": data.training.columns,
         "dropped": data.dropped,
+        "built": data.built,
         "contamination": {found.name: found.describe() for found in data.contamination},
         "eval_dtype": request.eval_dtype,
         "provenance": describe_invocation(),

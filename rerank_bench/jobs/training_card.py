@@ -44,7 +44,10 @@ def complete_record(folder: Path, request: TrainingRequest, data: TrainingData, 
         "statistics": report.as_dict(),
         "hardware": _describe_hardware(request),
         "energy": energy.as_dict(),
-        "hub_ids": {"base": hub_id_of([request.recipe.model]), "data": hub_id_of(request.data.sources)},
+        "hub_ids": {
+            "base": hub_id_of([request.recipe.model]),
+            "data": hub_id_of(request.data.sources if data.built is None else [data.built["repository"]]),
+        },
     }
     write_json(folder / RECORD, {**read_job(folder), **added})
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,17 @@ import numpy as np
 from rerank_bench.data.datasets import load_dataset
 from rerank_bench.data.suites import resolve_datasets
 from rerank_bench.errors import ConfigError, DataError
+from rerank_bench.jobs.built_data import is_built, read_built_rows
 from rerank_bench.jobs.docstring_data import build_docstring_data
 from rerank_bench.jobs.evaluation import is_suite
+from rerank_bench.jobs.raw_rows import read_rows
 from rerank_bench.progress import note
-from rerank_bench.scoring.specs import parse_model_spec
 from rerank_bench.training.contamination import Contamination, EvaluationTexts, contaminated, find_contamination
 from rerank_bench.training.examples import Examples, split_examples
-from rerank_bench.training.hub_data import read_hub_rows
 from rerank_bench.training.loss_choice import empty_texts, unusable_groups
-from rerank_bench.training.request import DOCSTRINGS, DataRequest, EvaluationSet, TrainingRequest
+from rerank_bench.training.request import DOCSTRINGS, EvaluationSet, TrainingRequest
 from rerank_bench.training.shapes import build_examples, parse_columns
-from rerank_bench.training.tables import FORMAT_OF_SUFFIX, Rows, read_files
+from rerank_bench.training.tables import read_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,8 @@ class TrainingData:
     dropped: dict[str, int] = field(default_factory=dict)
     """Reason -> examples that were left out."""
     contamination: Sequence[Contamination] = ()
+    built: Mapping[str, Any] | None = None
+    """What data that were built are made from; ``None`` for all others."""
 
     def identity(self) -> dict[str, Any]:
         """Return what the weights depend on, JSON-able."""
@@ -59,7 +61,12 @@ def load_training_data(request: TrainingRequest) -> TrainingData:
     if data.sources == (DOCSTRINGS,):
         groups, search_task = build_docstring_data(data)
         return _finish(request, groups, None, (*request.evaluations, *search_task), {})
-    examples = build_examples(read_rows(data), parse_columns(data.columns))
+    built = None
+    if is_built(data):
+        rows, built = read_built_rows(data.sources[0], device=request.device)
+    else:
+        rows = read_rows(data)
+    examples = build_examples(rows, parse_columns(data.columns))
     if data.first_rows is not None:
         examples = _first(examples, data.first_rows)
     dropped: dict[str, int] = {}
@@ -74,7 +81,7 @@ def load_training_data(request: TrainingRequest) -> TrainingData:
             msg = f"{examples.source}: {data.held_out:,} of {len(examples):,} examples cannot be held out"
             raise ConfigError(msg)
         examples, held_out = split_examples(examples, num_held_out=data.held_out, seed=data.split_seed)
-    return _finish(request, examples, held_out, request.evaluations, dropped)
+    return replace(_finish(request, examples, held_out, request.evaluations, dropped), built=built)
 
 
 def _finish(
@@ -100,35 +107,6 @@ def _finish(
     return TrainingData(
         training=examples, held_out=held_out, evaluations=evaluations, dropped=dropped, contamination=found
     )
-
-
-def read_rows(data: DataRequest) -> Rows:
-    """Return the raw rows of files, or of one hub data set.
-
-    Raises:
-        ConfigError: No source, several of different kinds, or an option that does not go with them.
-        DataError: The data cannot be read.
-    """
-    if not data.sources:
-        msg = "no training data: name files or a hub data set with --data"
-        raise ConfigError(msg)
-    paths = [Path(source).expanduser() for source in data.sources]
-    is_file = [path.exists() or looks_like_file(source) for path, source in zip(paths, data.sources, strict=True)]
-    if all(is_file):
-        given = [name for name in ("config", "revision") if getattr(data, name) is not None]
-        if given:
-            msg = f"--data-{given[0]} is for hub data sets; {data.sources[0]} is a file"
-            raise ConfigError(msg)
-        return read_files(paths)
-    if len(data.sources) > 1 or parse_model_spec(data.sources[0]).kind != "hub":
-        msg = f"data {', '.join(map(repr, data.sources))}: expected files, or one hub data set 'owner/name'"
-        raise ConfigError(msg)
-    return read_hub_rows(data.sources[0], revision=data.revision, config=data.config, split=data.split)
-
-
-def looks_like_file(source: str) -> bool:
-    """Return whether a text ends as the name of a data file does."""
-    return any(source.removesuffix(".gz").lower().endswith(suffix) for suffix in FORMAT_OF_SUFFIX)
 
 
 def _evaluation_texts(evaluations: Sequence[EvaluationSet]) -> list[EvaluationTexts]:

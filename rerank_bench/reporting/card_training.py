@@ -105,7 +105,11 @@ def render_training_data(training: TrainingRecord) -> str:
 
 
 def _data_source(training: TrainingRecord) -> str:
-    data = training.record["about"]["data"]
+    data, built = training.record["about"]["data"], training.record["about"].get("built")
+    if built is not None:
+        repository = built["repository"]
+        link = f"[{repository}](https://huggingface.co/datasets/{repository}) at `{built['revision']}`"
+        return f"`{data['sources'][0]}`: {link}, {built['said']}"
     if training.data_hub_id is None:
         # A folder's place on somebody's machine is no information; what is in it has a fingerprint.
         return ", ".join(escape_markdown(PurePath(source).name) for source in data["sources"])

@@ -24,6 +24,14 @@ from rerank_bench.training.request import DOCSTRINGS, DataRequest, EvaluationSet
 NANOBEIR_3 = EvaluationSet(name="nanobeir-3", view="injected", first_stage="published")
 """Model cards evaluate on the published lists with the missed positives put in."""
 
+GOOAQ_DEV = EvaluationSet(
+    name="gooaq-dev-st",
+    view="retrieved",
+    first_stage="dense:sentence-transformers/static-retrieval-mrl-en-v1",
+    depth=30,
+)
+"""The retriever that also mined the negatives."""
+
 PRESETS: Mapping[str, TrainingRequest] = {
     "msmarco-bce": TrainingRequest(
         preset="msmarco-bce",
@@ -40,12 +48,10 @@ PRESETS: Mapping[str, TrainingRequest] = {
             eval_steps=1000,
         ),
         data=DataRequest(
-            sources=("sentence-transformers/msmarco",),
-            revision="9e329ed2e649c9d37b0d91dd6b764ff6fe671d83",
-            columns=("query=query", "document=passage", "label=score"),
-            first_rows=2_000_000,
+            sources=("msmarco-pairs",),
             held_out=10_000,
             split_seed=12,
+            drop_unusable=True,
         ),
         evaluations=(NANOBEIR_3,),
         best_by="nDCG@10",
@@ -65,9 +71,10 @@ PRESETS: Mapping[str, TrainingRequest] = {
             eval_steps=500,
         ),
         data=DataRequest(
-            columns=("query=query", "documents=docs", "label=labels"),
+            sources=("msmarco-lists",),
             held_out=1_000,
             split_seed=12,
+            drop_unusable=True,
         ),
         evaluations=(NANOBEIR_3,),
         best_by="nDCG@10",
@@ -85,8 +92,8 @@ PRESETS: Mapping[str, TrainingRequest] = {
             seed=12,
             eval_steps=4000,
         ),
-        data=DataRequest(columns=("query=question", "document=answer", "label=label")),
-        evaluations=(EvaluationSet(name="gooaq-dev-st", view="retrieved", depth=30), NANOBEIR_3),
+        data=DataRequest(sources=("gooaq-pairs",)),
+        evaluations=(GOOAQ_DEV, NANOBEIR_3),
         best_by="gooaq-dev-st nDCG@10",
     ),
     "pairs-bce": TrainingRequest(
