@@ -69,11 +69,12 @@ def retrieve(
 
 def _by_bm25(source: Source, depth: int) -> tuple[Retrieved, dict[str, Any]]:
     """Return BM25's best documents, equal float32 scores by position; only those that share a term with the query."""
-    from rerank_bench.first_stage.bm25 import BM25Config, index_corpus
+    from rerank_bench.first_stage.bm25 import BM25Config, weigh
+    from rerank_bench.first_stage.inverted_index import invert
     from rerank_bench.first_stage.tokenization import tokenize_collection
 
     config = BM25Config()
-    index = index_corpus(tokenize_collection(source.corpus, config.analyzer), config)
+    index = weigh(invert(tokenize_collection(source.corpus, config.analyzer)), config)
     shape = (len(source.pairs), depth)
     positions = np.full(shape, NOTHING, dtype=np.int32)
     scores = np.full(shape, -np.inf, dtype=np.float32)
