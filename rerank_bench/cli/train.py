@@ -34,6 +34,7 @@ def train(
     trust_remote_code: Annotated[
         bool | None, typer.Option("--trust-remote-code", help="Let the base model bring code of its own.")
     ] = None,
+    code_revision: options.CodeRevision = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Becomes the checkpoint; default: models/ and the preset's or model's name."),

@@ -1,4 +1,7 @@
-"""Measures a checkpoint on its way exactly as ``rerank-bench run`` would: by calling it."""
+"""Measures a checkpoint on its way exactly as ``rerank-bench run`` would: by what that calls.
+
+Data sets and candidates are loaded for the first evaluation and kept: a later one costs its forward passes.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,20 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rerank_bench.data.suites import find_dataset, load_suites
 from rerank_bench.errors import ConfigError, describe_unknown
-from rerank_bench.pipeline.run import run
+from rerank_bench.pipeline.candidates import PreparedDataset, prepare_dataset
+from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
+from rerank_bench.pipeline.results import run_model
+from rerank_bench.pipeline.run import open_scorers
 from rerank_bench.progress import Advance, use_reporter
 from rerank_bench.reporting.run_folder import file_stem
+from rerank_bench.scoring.specs import parse_model_spec
 from rerank_bench.storage import write_json
 from rerank_bench.training.request import MEAN, EvaluationSet
 
@@ -38,7 +47,7 @@ def _no_task() -> Iterator[Advance]:
 
 
 def make_evaluate(
-    sets: Sequence[EvaluationSet], *, dtype: str, device: str, keep: Path | None = None
+    sets: Sequence[EvaluationSet], *, scorer: Mapping[str, Any], keep: Path | None = None
 ) -> Callable[[Path], Mapping[str, float]]:
     """Return a function from a checkpoint's folder to values by name.
 
@@ -47,27 +56,59 @@ def make_evaluate(
 
     Args:
         sets: What to evaluate on; names are looked up now.
-        dtype: As ``rerank-bench run --dtype``.
-        device: As ``rerank-bench run --device``.
+        scorer: Fields of ``ScorerConfig``, such as ``dtype`` and ``device``.
         keep: Folder for the results in full, a file per weights and entry of ``sets``; ``None``: they are dropped.
 
     Raises:
         ConfigError: A name is neither a suite nor a data set nor a folder.
     """
-    chosen = [(evaluation, is_suite(evaluation.name)) for evaluation in sets]
+    chosen = [_Evaluation(evaluation, as_suite=is_suite(evaluation.name), scorer=scorer) for evaluation in sets]
 
     def evaluate(folder: Path) -> dict[str, float]:
         values: dict[str, float] = {}
-        for number, (evaluation, as_suite) in enumerate(chosen):
-            result = _evaluate_set(folder, evaluation, as_suite=as_suite, dtype=dtype, device=device)
-            values |= _values(result, evaluation)
+        for number, evaluation in enumerate(chosen):
+            result = evaluation.measure(folder)
+            values |= _values(result, evaluation.asked)
             if keep is not None:
                 weights = result["model"]["weights_fingerprint"][:_FINGERPRINT_DIGITS]
-                write_json(keep / f"{weights}-{number}-{file_stem(Path(evaluation.name).name)}.json", result)
+                write_json(keep / f"{weights}-{number}-{file_stem(Path(evaluation.asked.name).name)}.json", result)
         gains = [value for name, value in values.items() if name.endswith(MEASURES[0])]
         return {MEAN: sum(gains) / len(gains), **values}
 
     return evaluate
+
+
+class _Evaluation:
+    """One evaluation, its data loaded once; the folders of its models are written over one another and dropped."""
+
+    def __init__(self, asked: EvaluationSet, *, as_suite: bool, scorer: Mapping[str, Any]) -> None:
+        self.asked = asked
+        self._config = RunConfig(
+            datasets=() if as_suite else (asked.name,),
+            suites=(asked.name,) if as_suite else (),
+            first_stage=asked.first_stage,
+            depth=asked.depth,
+            view=asked.view,
+            limit=asked.limit,
+            use_cache=False,  # the weights of one step are never scored with again
+            scorer=scorer,
+        )
+
+    @cached_property
+    def _request(self) -> Request:
+        return resolve_request(self._config)
+
+    @cached_property
+    def _prepared(self) -> list[PreparedDataset]:
+        return [prepare_dataset(name, self._request) for name in self._request.selection.datasets]
+
+    def measure(self, folder: Path) -> Mapping[str, Any]:
+        """Return the content of ``result.json``."""
+        with tempfile.TemporaryDirectory() as out, use_reporter(_Silent()):
+            request = replace(self._request, models=[parse_model_spec(str(folder))], out=Path(out))
+            (scorer,) = open_scorers(request)
+            (outcome,) = run_model(request.models[0], scorer, self._prepared, request)
+        return outcome.result
 
 
 def is_suite(name: str) -> bool:
@@ -82,27 +123,6 @@ def is_suite(name: str) -> bool:
     if name.casefold() in {suite.casefold() for suite in suites}:
         return True
     raise ConfigError(describe_unknown("evaluation data set or suite", [name], suites))
-
-
-def _evaluate_set(
-    folder: Path, evaluation: EvaluationSet, *, as_suite: bool, dtype: str, device: str
-) -> Mapping[str, Any]:
-    """Return the content of ``result.json``."""
-    with tempfile.TemporaryDirectory() as out, use_reporter(_Silent()):
-        report = run(
-            models=[str(folder)],
-            datasets=[] if as_suite else [evaluation.name],
-            suites=[evaluation.name] if as_suite else [],
-            first_stage=evaluation.first_stage,
-            depth=evaluation.depth,
-            view=evaluation.view,
-            limit=evaluation.limit,
-            out=out,
-            leaderboard=Path(out) / "leaderboard.csv",
-            use_cache=False,  # the weights of one step are never scored with again
-            scorer={"dtype": dtype, "device": device},
-        )
-    return report.outcomes[0].result
 
 
 def _values(result: Mapping[str, Any], evaluation: EvaluationSet) -> dict[str, float]:

@@ -37,9 +37,10 @@ def run_training(request: TrainingRequest, folder: Path) -> TrainingOutcome:
     data = load_training_data(request)
     evaluate = None
     if data.evaluations:
-        evaluate = make_evaluate(
-            data.evaluations, dtype=request.eval_dtype, device=request.device, keep=folder / EVALUATIONS
-        )
+        scorer: dict[str, Any] = {"dtype": request.eval_dtype, "device": request.device}
+        if request.recipe.trust_remote_code:
+            scorer["trust_remote_code"] = True  # a checkpoint brings the base model's code along
+        evaluate = make_evaluate(data.evaluations, scorer=scorer, keep=folder / EVALUATIONS)
     with measure_energy() as energy:
         outcome = train(
             request.recipe,

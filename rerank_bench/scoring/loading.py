@@ -68,7 +68,7 @@ def load_tokenizer(checkpoint: Checkpoint, config: ScorerConfig, *, pads_with_eo
         raise ScoringError(msg)
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **_code_options(config))
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **code_options(config))
     except _FILE_ERRORS as error:
         msg = f"model {checkpoint.name!r}: the tokenizer in {folder} cannot be loaded: {error}"
         raise ScoringError(msg) from error
@@ -121,7 +121,7 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported by us, all at once, instead of by an exception
                 **({} if num_labels is None else {"num_labels": num_labels}),
-                **_code_options(config),
+                **code_options(config),
             )
     except (SafetensorError, UnpicklingError, *_FILE_ERRORS) as error:
         msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded: {error}"
@@ -138,7 +138,7 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
     return model.eval()
 
 
-def _code_options(config: ScorerConfig) -> dict[str, Any]:
+def code_options(config: ScorerConfig) -> dict[str, Any]:
     """Return what transformers is told of code that comes with the checkpoint."""
     pinned = {} if config.code_revision is None else {"code_revision": config.code_revision}
     return {"trust_remote_code": config.trust_remote_code, **pinned}

@@ -11,8 +11,9 @@ from typing import Any
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.progress import note
 from rerank_bench.scoring.checkpoints import Checkpoint
-from rerank_bench.scoring.loading import load_tokenizer, quiet_transformers, resolve_max_length
+from rerank_bench.scoring.loading import code_options, load_tokenizer, quiet_transformers, resolve_max_length
 from rerank_bench.scoring.model_files import find_checkpoint
+from rerank_bench.scoring.remote_code import check_allowed
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.specs import parse_model_spec
 from rerank_bench.training.recipe import Recipe
@@ -25,7 +26,8 @@ def load_base(recipe: Recipe) -> tuple[Any, Any, int]:
     """Return (model with one logit in float32 on the CPU, tokenizer, tokens per pair).
 
     Raises:
-        ConfigError: The spec is not one of a model's files, or ``max_length`` is more than it has positions for.
+        ConfigError: The spec is not one of a model's files, its own code may not run or is not pinned, or ``max_length`` is
+            more than it has positions for.
         ScoringError: Weights of the trunk or the tokenizer are missing, or transformers cannot load the files.
         EnvironmentMissingError: The demo package, the network or the access is absent.
     """
@@ -33,6 +35,7 @@ def load_base(recipe: Recipe) -> tuple[Any, Any, int]:
         family="sequence-classifier",
         revision=recipe.revision,
         trust_remote_code=recipe.trust_remote_code,
+        code_revision=recipe.code_revision,
         max_length=recipe.max_length,
     )
     spec = parse_model_spec(recipe.model)
@@ -40,14 +43,15 @@ def load_base(recipe: Recipe) -> tuple[Any, Any, int]:
         msg = f"model {recipe.model!r} cannot be trained; expected a folder with weights, a hub id, or demo"
         raise ConfigError(msg)
     checkpoint = find_checkpoint(spec, config)
+    check_allowed(checkpoint.name, checkpoint.config, allow_code=recipe.trust_remote_code)
     tokenizer = load_tokenizer(checkpoint, config)
-    model = _load_classifier(checkpoint, recipe)
+    model = _load_classifier(checkpoint, recipe, config)
     max_length = resolve_max_length(checkpoint, config, tokenizer, model)
     tokenizer.model_max_length = max_length  # saved with the checkpoint: whoever loads it cuts pairs as it was trained
     return model, tokenizer, max_length
 
 
-def _load_classifier(checkpoint: Checkpoint, recipe: Recipe) -> Any:
+def _load_classifier(checkpoint: Checkpoint, recipe: Recipe, config: ScorerConfig) -> Any:
     import torch
     import transformers
 
@@ -58,10 +62,10 @@ def _load_classifier(checkpoint: Checkpoint, recipe: Recipe) -> Any:
                 checkpoint.trunk,
                 num_labels=1,
                 dtype=torch.float32,
-                trust_remote_code=recipe.trust_remote_code,
                 local_files_only=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # a head of another width is replaced; a trunk is refused below
+                **code_options(config),
             )
     except (ValueError, OSError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
         msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded for training: {error}"

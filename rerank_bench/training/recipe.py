@@ -71,6 +71,8 @@ class Recipe:
     """Branch, tag or commit of a hub id."""
     trust_remote_code: bool = False
     """Whether Python code that comes with the base model may run."""
+    code_revision: str | None = None
+    """Commit of that code where it lies in another repository."""
     loss: LossRecipe = field(default_factory=LossRecipe)
     batch_size: int = 16
     """Examples (pairs, or queries with their documents) per optimizer step, over all processes."""

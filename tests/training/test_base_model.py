@@ -1,0 +1,91 @@
+"""Base models with Python code of their own: refused, allowed, pinned, and brought along by the checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from loopback_hub import LoopbackHub, use_hub
+from tiny_training import examples_of, pair_rows
+
+from rerank_bench.errors import ConfigError
+from rerank_bench.scoring.loaded_scorer import load_scorer
+from rerank_bench.training.base_model import load_base
+from rerank_bench.training.recipe import Recipe
+from rerank_bench.training.trainer import train
+
+SHIFTED = """
+from transformers import BertConfig, BertForSequenceClassification
+
+class OwnConfig(BertConfig):
+    model_type = "own"
+
+class OwnForSequenceClassification(BertForSequenceClassification):
+    config_class = OwnConfig
+
+    def forward(self, *args, **kwargs):
+        outputs = super().forward(*args, **kwargs)
+        outputs.logits = outputs.logits + {shift}
+        return outputs
+"""
+"""A BERT whose logits are shifted, so that one sees which code ran."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
+    with LoopbackHub() as server:
+        use_hub(monkeypatch, server, tmp_path / "home")
+        yield server
+
+
+def with_code(base: Path, folder: Path, *, place: str = "") -> Path:
+    """Copy a base model; its code lies beside it, or in the repository ``place``."""
+    shutil.copytree(base, folder)
+    prefix = f"{place}--" if place else ""
+    names = {"AutoConfig": "OwnConfig", "AutoModelForSequenceClassification": "OwnForSequenceClassification"}
+    classes = {auto: f"{prefix}own_modeling.{name}" for auto, name in names.items()}
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": "own", "auto_map": classes}
+    (folder / "config.json").write_text(json.dumps(config))
+    if not place:
+        (folder / "own_modeling.py").write_text(SHIFTED.format(shift=5.0))
+    return folder
+
+
+def recipe_of(base: Path, **values: Any) -> Recipe:
+    return Recipe(model=str(base), precision="float32", batch_size=4, max_steps=1, **values)
+
+
+def test_code_runs_only_when_it_is_allowed(tiny_base: Path, tmp_path: Path) -> None:
+    base = with_code(tiny_base, tmp_path / "own")
+    with pytest.raises(ConfigError, match=r"comes with Python code of its own.*pass --trust-remote-code"):
+        load_base(recipe_of(base))
+    model, _, _ = load_base(recipe_of(base, trust_remote_code=True))
+    assert type(model).__name__ == "OwnForSequenceClassification"
+    with pytest.raises(ConfigError, match=r"--code-revision abc was given, but its code does not lie in another"):
+        load_base(recipe_of(base, trust_remote_code=True, code_revision="abc"))
+
+
+def test_a_checkpoint_brings_the_pinned_code_along(hub: LoopbackHub, tiny_base: Path, tmp_path: Path) -> None:
+    commits = [
+        hub.add_repository("owner/impl", {"own_modeling.py": SHIFTED.format(shift=s).encode()}, repository_type="model")
+        for s in (5.0, 9.0)
+    ]
+    recipe = recipe_of(with_code(tiny_base, tmp_path / "own", place="owner/impl"), trust_remote_code=True)
+    with pytest.raises(ConfigError, match=r"remote code of 'owner/impl' would run at revision None.*--code-revision"):
+        load_base(recipe)
+    examples = examples_of(tmp_path, pair_rows(4))
+    for commit in commits:
+        train(replace(recipe, code_revision=commit), examples, tmp_path / commit, job={}, device="cpu")
+    hub.stop()  # neither the hub nor its cache is needed from here on
+    shutil.rmtree(tmp_path / "home")
+    pairs = [("stop", "a list"), ("how to", "sort the list")]
+    first, second = (
+        load_scorer(str(tmp_path / commit), device="cpu", trust_remote_code=True).score(pairs) for commit in commits
+    )
+    assert np.abs(second - first).min() > 2.0  # a step cannot make up for the four between the shifts
