@@ -24,8 +24,8 @@ from rerank_bench.training.docstrings import Docstring, collect_docstrings, desc
 from rerank_bench.training.examples import Examples
 from rerank_bench.training.request import DOCSTRINGS, DataRequest, EvaluationSet
 
-CACHE_VERSION = "1"
-"""Changes when the rules for what is a docstring of ours change."""
+CACHE_VERSION = "2"
+"""Changes when the rules for what is a docstring of ours, or its document, change."""
 HELD_OUT_DEPTH = 20
 DEFAULT_HELD_OUT = 200
 

@@ -1,7 +1,8 @@
 """Training groups and a held-out search task from docstrings.
 
-The rest of every docstring is a document of one collection; its first paragraph is the query that it answers.  Negatives
-are documents that a first stage ranks high for the query; the search comes in as a function.
+Every docstring without its first paragraph, under its name and signature, is a document of one collection; the first
+paragraph is the query that it answers.  Negatives are documents that a first stage ranks high for the query; the search
+comes in as a function.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def build_groups(task: DocstringTask, search: Search, *, seed: int) -> Examples:
             the missing ones from the whole collection.
     """
     chosen = [task.docstrings[number] for number in task.training]
-    queries, docs = [d.summary for d in chosen], [d.rest for d in chosen]
+    queries, docs = [d.summary for d in chosen], [d.document for d in chosen]
     found = search(queries, docs, NEGATIVE_DEPTH + 1)
     rng = np.random.default_rng(seed)
     rows = np.empty((len(chosen), 1 + NUM_NEGATIVES), dtype=np.int64)
@@ -79,7 +80,7 @@ def build_groups(task: DocstringTask, search: Search, *, seed: int) -> Examples:
         labels=labels.ravel(),
         offsets=np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int64),
         shape="lists",
-        columns="query=first paragraph, documents=rest of the docstring",
+        columns="query=first paragraph, documents=name, signature and rest of the docstring",
         source="docstrings of the installed packages",
         rows=np.arange(len(chosen), dtype=np.int64),
         locate=lambda row: f"docstring of {chosen[row].name}",
@@ -91,7 +92,7 @@ def write_held_out(task: DocstringTask, folder: Path) -> None:
     ids = [f"d{number}" for number in range(len(task.docstrings))]
     with atomic_writer(folder / "corpus.jsonl") as file:
         for doc_id, docstring in zip(ids, task.docstrings, strict=True):
-            file.write(json.dumps({"_id": doc_id, "text": docstring.rest}) + "\n")
+            file.write(json.dumps({"_id": doc_id, "text": docstring.document}) + "\n")
     with atomic_writer(folder / "queries.jsonl") as file:
         for number in task.held_out:
             file.write(json.dumps({"_id": f"q{number}", "text": task.docstrings[number].summary}) + "\n")

@@ -42,6 +42,11 @@ class Docstring(NamedTuple):
     """The first paragraph on one line."""
     rest: str
 
+    @property
+    def document(self) -> str:
+        """What answers the summary: name and signature, then the rest, in the layout of the data set ``pydocs``."""
+        return f"{self.name}{self.signature}\n\n{self.rest}"
+
 
 def collect_docstrings(*, excluded: Collection[str] = (), path: Sequence[str] | None = None) -> list[Docstring]:
     """Return the docstrings of the installed distributions, each text once, ordered by distribution, file and place.

@@ -73,6 +73,8 @@ def test_docstrings_are_parsed_and_each_stands_once(site: Path) -> None:
         ("meters.Meter.read", "(self, ranked, *, depth=10)", "Return the value of one ranked list of documents."),
     ]
     assert found[0].rest.startswith("Each of them takes")
+    name, _, body = found[2].document.partition("\n\n")
+    assert (name, body) == ("meters.Meter.read(self, ranked, *, depth=10)", found[2].rest)  # the query is not in it
     assert "meters.copied" in [d.name for d in collect_docstrings(path=[str(site)])]
     with pytest.raises(DataError, match="no docstrings were found"):
         collect_docstrings(path=[str(site / "meters")])
@@ -90,17 +92,18 @@ def test_negatives_come_from_the_first_stage_and_held_out_documents_are_never_tr
     ranked = [[(number + step) % 35 for step in range(6)] for number in range(35)]
     ranked[7] = [7]  # shares words with nothing but its own
     groups = build_groups(task, lambda queries, docs, _depth: ranked if len(queries) == len(docs) == 35 else [], seed=1)
-    held_out = {f"answer number {number}" for number in task.held_out}
+    held_out = {f"m{number}\n\nanswer number {number}" for number in task.held_out}
     for row in range(35):
         query, docs, labels = groups[row]
         own = task.training[row]
         assert query == f"query number {own}"
-        assert docs[0] == f"answer number {own}"
+        assert docs[0] == f"m{own}\n\nanswer number {own}"
         assert labels == [1.0] + [0.0] * NUM_NEGATIVES
         assert len(set(docs)) == 1 + NUM_NEGATIVES
         assert not held_out & set(docs)
         if row != 7:
-            assert set(docs[1:]) <= {f"answer number {task.training[position]}" for position in ranked[row]}
+            drawn = [task.training[position] for position in ranked[row]]
+            assert set(docs[1:]) <= {f"m{number}\n\nanswer number {number}" for number in drawn}
     assert groups.place(0) == f"docstring of m{task.training[0]}"
     write_held_out(task, tmp_path)
     queries = [json.loads(line) for line in (tmp_path / "queries.jsonl").read_text().splitlines()]
@@ -111,7 +114,7 @@ def test_negatives_come_from_the_first_stage_and_held_out_documents_are_never_tr
     assert len(dataset.collection) == 40
     for number in task.held_out:
         assert dataset.qrels[f"q{number}"] == {f"d{number}": 1}
-        assert dataset.collection.text(number) == f"answer number {number}"
+        assert dataset.collection.text(number) == f"m{number}\n\nanswer number {number}"
 
 
 def test_more_held_out_than_there_are() -> None:
