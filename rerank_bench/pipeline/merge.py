@@ -17,11 +17,11 @@ from rerank_bench.pipeline.extras import NO_EXTRAS
 from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
 from rerank_bench.pipeline.results import write_outcomes
 from rerank_bench.pipeline.run import RunReport, find_leaderboard, report_outcomes
-from rerank_bench.pipeline.scores import ScoringPass, collect_pairs
+from rerank_bench.pipeline.scores import ScoringPass
+from rerank_bench.pipeline.scoring_jobs import number_distinct
 from rerank_bench.pipeline.shards import ARRAYS, FOLDER_SUFFIX, SCHEMA_VERSION, Shard, fingerprints_of
 from rerank_bench.reporting.run_folder import RESULT_FILE
 from rerank_bench.scoring.pair_facts import PairFacts
-from rerank_bench.scoring.pair_work import distinct_work
 from rerank_bench.storage import check_writable, file_sha256, read_json
 
 META_FIELDS = ("shard", "same", "description", "scoring", "counts_tokens", "sha256")
@@ -166,10 +166,9 @@ def _join(parts: Sequence[_Part], prepared: Sequence[PreparedDataset], request: 
                 msg = f"{part.path.with_suffix('.npz')}: {name} has shape {values.shape}, expected {rows.shape}; run it anew"
                 raise DataError(msg)
             joined.setdefault(name, np.empty(int(counts.sum()), dtype=values.dtype))[rows] = values
-    collected = collect_pairs(prepared)
-    distinct = distinct_work(collected.queries, collected.docs, collected.pairs).row_of_pair
-    facts = PairFacts(distinct, joined["tokens"], joined["is_stored"])
-    bounds = [slice(start, end) for start, end in zip([0, *collected.ends[:-1]], collected.ends, strict=True)]
+    facts = PairFacts(np.concatenate(number_distinct(prepared)), joined["tokens"], joined["is_stored"])
+    ends = np.cumsum([sum(of_dataset) for of_dataset in pairs_of]).tolist()
+    bounds = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     seconds = [part.meta["scoring"]["model_load_seconds"] for part in parts]
     return ScoringPass(
         prepared=prepared,

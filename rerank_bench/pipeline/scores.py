@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,19 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_bench.pipeline.candidates import PreparedDataset
+from rerank_bench.pipeline.scoring_jobs import JOB_PAIRS, JobPart, collect_pairs, num_pairs_of, plan_jobs
 from rerank_bench.ranking import scores_from_ranks
 from rerank_bench.scoring.baselines import rank_baseline
 from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.lazy_scorer import LazyScorer
 from rerank_bench.scoring.pair_facts import PairFacts
 from rerank_bench.scoring.specs import ModelSpec
-
-JOB_PAIRS = 250_000
-"""Pairs of several data sets that are sorted and scored together; a larger data set is a job of its own.
-
-A bound of memory: texts, tokens and tables of a job take 1.8 kB per pair of 150-word documents (measured), so this is
-0.45 GB.  The whole of NanoBEIR at depth 100 has 65,000; so many pairs fill their batches with equal lengths by themselves.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,21 +105,25 @@ def score_texts(scorer: LazyScorer, prepared: Sequence[PreparedDataset], *, job_
     Args:
         scorer: The model.
         prepared: The data sets, all at one depth.
-        job_pairs: Pairs per job at most, as far as whole data sets allow.
+        job_pairs: Pairs per job at most, as far as queries of equal text and what the scorer wants whole allow.
     """
-    scores: list[NDArray[np.float32]] = []
-    facts: list[PairFacts] = []
+    tables = [_empty_table(num_pairs_of(ready)) for ready in prepared]
     jobs: list[dict[str, Any]] = []
-    for group in group_datasets(prepared, job_pairs):
-        outcome, ends = _score_group(scorer, group)
-        starts = [0, *ends[:-1]]
-        scores += [outcome.scores[start:end] for start, end in zip(starts, ends, strict=True)]
-        facts += [outcome.facts.taken(slice(start, end)) for start, end in zip(starts, ends, strict=True)]
-        jobs.append({"datasets": [ready.dataset.name for ready in group], **outcome.stats.as_dict()})
+    num_distinct = 0
+    for job in plan_jobs(prepared, job_pairs if scorer.takes_parts else None):
+        outcome, ends = _score_job(scorer, job)
+        for part, start, end in zip(job, [0, *ends[:-1]], ends, strict=True):
+            scores, facts = tables[part.number]
+            scores[part.rows] = outcome.scores[start:end]
+            facts.distinct[part.rows] = outcome.facts.distinct[start:end] + num_distinct
+            facts.tokens[part.rows] = outcome.facts.tokens[start:end]
+            facts.is_stored[part.rows] = outcome.facts.is_stored[start:end]
+        num_distinct += outcome.stats.num_distinct_pairs
+        jobs.append({"datasets": [part.ready.dataset.name for part in job], **outcome.stats.as_dict()})
     return ScoringPass(
         prepared=prepared,
-        scores=scores,
-        facts=facts,
+        scores=[scores for scores, _ in tables],
+        facts=[facts for _, facts in tables],
         description=scorer.describe() | {"batch_tokens": jobs[-1]["batch_tokens"]},
         scoring={
             "depth": prepared[0].candidates.depth,
@@ -136,85 +134,36 @@ def score_texts(scorer: LazyScorer, prepared: Sequence[PreparedDataset], *, job_
     )
 
 
+def _empty_table(num_pairs: int) -> tuple[NDArray[np.float32], PairFacts]:
+    """Return what is kept of a data set's pairs until they are evaluated: 17 bytes each."""
+    facts = PairFacts(
+        distinct=np.empty(num_pairs, dtype=np.int64),
+        tokens=np.empty(num_pairs, dtype=np.int32),
+        is_stored=np.empty(num_pairs, dtype=np.bool_),
+    )
+    return np.empty(num_pairs, dtype=np.float32), facts
+
+
 def _rows_of_pool(deep: PreparedDataset, ready: PreparedDataset) -> NDArray[np.int64]:
     """Return where every pair of a smaller pool stands among the pairs of the deepest one, both query by query.
 
     All of them stand there: a positive that a smaller depth misses is a candidate of the deepest, or missed there too.
     """
-    rows: list[int] = []
-    start = 0
+    rows = np.empty(num_pairs_of(ready), dtype=np.int64)
+    start = filled = 0
     for query_id, doc_ids in deep.pool.items():
         place = {doc_id: number for number, doc_id in enumerate(doc_ids, start=start)}
-        rows += [place[doc_id] for doc_id in ready.pool[query_id]]
+        wanted = ready.pool[query_id]
+        rows[filled : filled + len(wanted)] = [place[doc_id] for doc_id in wanted]
+        filled += len(wanted)
         start += len(doc_ids)
-    return np.asarray(rows, dtype=np.int64)
+    return rows
 
 
-def group_datasets(prepared: Sequence[PreparedDataset], job_pairs: int) -> Iterator[list[PreparedDataset]]:
-    """Yield the data sets in their order, in groups of at most ``job_pairs`` pairs, or one that has more by itself."""
-    group: list[PreparedDataset] = []
-    total = 0
-    for ready in prepared:
-        num_pairs = sum(len(doc_ids) for doc_ids in ready.pool.values())
-        if group and total + num_pairs > job_pairs:
-            yield group
-            group, total = [], 0
-        group.append(ready)
-        total += num_pairs
-    if group:
-        yield group
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupPairs:
-    """The pairs of some data sets' pools as they are scored: one data set after the other, query by query."""
-
-    queries: list[str]
-    docs: list[str]
-    pairs: NDArray[np.int64]
-    """(N, 2): indices into both."""
-    ends: list[int]
-    """Per data set: the pair behind its last."""
-    query_names: list[tuple[str, str]]
-    """Per query: data set and id."""
-    doc_ids: list[str]
-
-    def name(self, row: int) -> str:
-        """Return what an error calls a pair."""
-        query, doc = self.pairs[row]
-        dataset, query_id = self.query_names[query]
-        return f"{dataset}, query {query_id!r}, document {self.doc_ids[doc]!r}"
-
-
-def collect_pairs(group: Sequence[PreparedDataset]) -> GroupPairs:
-    """Return the pairs of the data sets' pools with their texts."""
-    query_names: list[tuple[str, str]] = []
-    doc_ids: list[str] = []
-    queries: list[str] = []
-    docs: list[str] = []
-    parts = []
-    for ready in group:
-        own_docs = list(dict.fromkeys(doc_id for pool in ready.pool.values() for doc_id in pool))
-        index_of = {doc_id: len(docs) + number for number, doc_id in enumerate(own_docs)}
-        pairs = [
-            (number, index_of[doc_id])
-            for number, query_id in enumerate(ready.pool, start=len(queries))
-            for doc_id in ready.pool[query_id]
-        ]
-        parts.append(np.asarray(pairs, dtype=np.int64).reshape(-1, 2))
-        text_of = ready.dataset.collection.texts_of(own_docs)
-        query_names += [(ready.dataset.name, query_id) for query_id in ready.pool]
-        queries += [ready.dataset.queries[query_id] for query_id in ready.pool]
-        doc_ids += own_docs
-        docs += [text_of[doc_id] for doc_id in own_docs]
-    ends = np.cumsum([len(part) for part in parts]).tolist()
-    return GroupPairs(queries, docs, np.concatenate(parts), ends, query_names, doc_ids)
-
-
-def _score_group(scorer: LazyScorer, group: Sequence[PreparedDataset]) -> tuple[EngineResult, list[int]]:
-    """Return the scores of the data sets' pairs, one data set after the other, and where each ends."""
-    collected = collect_pairs(group)
-    what = group[0].dataset.name if len(group) == 1 else f"{len(group)} data sets"
+def _score_job(scorer: LazyScorer, job: Sequence[JobPart]) -> tuple[EngineResult, list[int]]:
+    """Return the scores of a job's pairs, one part after the other, and where each ends."""
+    collected = collect_pairs([part.ready for part in job])
+    what = job[0].ready.dataset.name if len(job) == 1 else f"{len(job)} data sets"
     outcome = scorer.score_indexed(
         collected.queries, collected.docs, collected.pairs, pair_name=collected.name, description=f"score {what}"
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
 from rerank_bench.pipeline.run import open_scorers
-from rerank_bench.pipeline.scores import JOB_PAIRS, collect_pairs
+from rerank_bench.pipeline.scoring_jobs import JOB_PAIRS, collect_pairs
 from rerank_bench.planning.calibration import calibrate
 from rerank_bench.planning.datasets import PlannedData, plan_datasets
 from rerank_bench.planning.records import ModelPlan, Plan
@@ -98,7 +98,7 @@ def _plan_model(
 
 
 def _collect(data: Sequence[PlannedData], num_pairs: int) -> _Work:
-    largest = max([min(num_pairs, JOB_PAIRS), *(planned.plan.pairs for planned in data)])
+    largest = min(num_pairs, JOB_PAIRS)
     here = [planned.prepared for planned in data if planned.prepared is not None]
     collected = collect_pairs(here) if here else None
     if collected is None or not len(collected.pairs):

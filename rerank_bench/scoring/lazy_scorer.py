@@ -100,6 +100,11 @@ class LazyScorer:
         return self._spec.kind in STORED_KINDS
 
     @property
+    def takes_parts(self) -> bool:
+        """Whether a large request may come in parts; an endpoint's answers are kept until the whole is answered."""
+        return not self._can_resume
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256, hex, of all that decides a score; from the memo where there is one."""
         if self._loaded is None and self._memo is not None:

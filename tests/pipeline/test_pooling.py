@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_models import write_encoder, write_sequence_classifier
 from watcher import Watcher
 
 from rerank_bench.errors import InvalidScoreError
+from rerank_bench.pipeline.candidates import PreparedDataset, prepare_dataset
+from rerank_bench.pipeline.request import RunConfig, resolve_request
 from rerank_bench.pipeline.run import run
-from rerank_bench.pipeline.scores import group_datasets
+from rerank_bench.pipeline.scores import ScoringPass, score_texts
+from rerank_bench.pipeline.scoring_jobs import group_datasets, number_distinct, plan_jobs, split_dataset
 from rerank_bench.progress import use_reporter
 from rerank_bench.records import Run
+from rerank_bench.scoring.lazy_scorer import LazyScorer, open_scorer
+from rerank_bench.scoring.scorer import ScorerConfig
+from rerank_bench.scoring.specs import parse_model_spec
 from rerank_bench.trec_io import read_run
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
@@ -124,7 +132,7 @@ def test_more_pairs_than_the_bound_are_several_jobs(
     options: dict[str, Any] = {"datasets": [TINY, other], "use_cache": False, "limit": 100}
     options["scorer"] = {"device": "cpu"}
     together = run([str(model)], out=tmp_path / "a", **options).outcomes[0]
-    monkeypatch.setattr("rerank_bench.pipeline.results.score_texts", bounded)
+    bound_jobs(monkeypatch, together.result["datasets"]["tiny"]["counts"]["pairs"])
     apart = run([str(model)], out=tmp_path / "b", **options).outcomes[0]
     assert [job["datasets"] for job in apart.result["scoring"]["jobs"]] == [["tiny"], ["other"]]
     for name, ranked in runs_of(apart.folder).items():
@@ -135,10 +143,93 @@ def test_more_pairs_than_the_bound_are_several_jobs(
     ]
 
 
-def bounded(*arguments: Any) -> Any:
-    from rerank_bench.pipeline.scores import score_texts
+def bound_jobs(monkeypatch: pytest.MonkeyPatch, job_pairs: int) -> None:
+    def bounded(scorer: LazyScorer, prepared: list[PreparedDataset]) -> ScoringPass:
+        return score_texts(scorer, prepared, job_pairs=job_pairs)
 
-    return score_texts(*arguments, job_pairs=1)
+    monkeypatch.setattr("rerank_bench.pipeline.results.score_texts", bounded)
+
+
+def large(tmp_path: Path) -> Path:
+    """Tiny with its queries several times over: under other ids, with the same texts and judgements."""
+    folder = tmp_path / "large"
+    shutil.copytree(TINY, folder)
+    queries = [json.loads(line) for line in (TINY / "queries.jsonl").read_text(encoding="utf-8").splitlines()]
+    judged = (TINY / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines()
+    copies = [{**query, "_id": f"{query['_id']}-{copy}"} for copy in range(3) for query in queries]
+    (folder / "queries.jsonl").write_text("".join(json.dumps(query) + "\n" for query in copies), encoding="utf-8")
+    lines = [line.replace("\t", f"-{copy}\t", 1) for copy in range(3) for line in judged[1:]]
+    (folder / "qrels" / "test.tsv").write_text("\n".join([judged[0], *lines, ""]), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("job_pairs", [1, 7, 20, 1000])
+def test_a_large_data_set_is_split_by_queries(tmp_path: Path, job_pairs: int) -> None:
+    ready = prepare_dataset(str(large(tmp_path)), resolve_request(RunConfig(models=("random",))))
+    pairs = [(query_id, doc_id) for query_id, doc_ids in ready.pool.items() for doc_id in doc_ids]
+    parts = list(split_dataset(ready, job_pairs))
+    found = np.zeros(len(pairs), dtype=np.int64)
+    texts: list[set[str]] = []
+    for part, rows in parts:
+        own = [(query_id, doc_id) for query_id, doc_ids in part.pool.items() for doc_id in doc_ids]
+        assert [pairs[row] for row in np.arange(len(pairs))[rows].tolist()] == own
+        found[rows] += 1
+        texts.append({ready.dataset.queries[query_id] for query_id in part.pool})
+        assert len(own) <= job_pairs or len(texts[-1]) == 1
+    assert (found == 1).all()
+    assert sum(map(len, texts)) == len(set(ready.dataset.queries.values()))
+    assert (len(parts) == 1) == (job_pairs >= len(pairs))
+
+
+@pytest.mark.parametrize("family", ["classifier", "encoder"])
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_parts_of_a_data_set_give_the_result_of_the_whole(
+    tmp_path: Path, model: Path, *, family: str, use_cache: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = str(model if family == "classifier" else write_encoder(tmp_path / "encoder"))
+    options: dict[str, Any] = {"datasets": [large(tmp_path)], "use_cache": use_cache, "limit": 100, "depth": [2, 5]}
+    options["scorer"] = {"device": "cpu"}
+    whole = run([spec], out=tmp_path / "whole", **options).outcomes
+    monkeypatch.setenv("RERANK_BENCH_CACHE", str(tmp_path / "another cache"))
+    bound_jobs(monkeypatch, 20)
+    parted = run([spec], out=tmp_path / "parted", **options).outcomes
+    assert len(whole[0].result["scoring"]["jobs"]) == 1
+    jobs = parted[0].result["scoring"]["jobs"]
+    assert len(jobs) > 1
+    assert sum(job["num_pairs"] for job in jobs) == parted[1].result["datasets"]["large"]["counts"]["pairs"]
+    for one, other in zip(whole, parted, strict=True):
+        assert_close(read_run(other.folder / "large.run.trec.gz"), read_run(one.folder / "large.run.trec.gz"))
+        facts, wanted = (outcome.result["datasets"]["large"]["timing"] for outcome in (other, one))
+        for field in ("num_pairs", "num_distinct_pairs", "num_tokens", "truncated_share", "num_pairs_from_store"):
+            assert facts[field] == wanted[field], field
+        assert facts["num_distinct_pairs"] <= facts["num_pairs"] // 3
+
+
+def test_equal_pairs_have_one_number_and_others_have_another(tmp_path: Path) -> None:
+    request = resolve_request(RunConfig(models=("random",)))
+    prepared = [prepare_dataset(str(folder), request) for folder in (large(tmp_path), TINY)]
+    texts = []
+    for ready in prepared:
+        collection = ready.dataset.collection
+        text_of = collection.texts_of(collection.doc_ids.to_pylist())
+        texts.append(
+            [(ready.dataset.queries[query_id], text_of[d]) for query_id, docs in ready.pool.items() for d in docs]
+        )
+    for job_pairs in (1, 30, 10_000):
+        for numbers, own in zip(number_distinct(prepared, job_pairs=job_pairs), texts, strict=True):
+            assert len(set(zip(numbers.tolist(), own, strict=True))) == len(set(own)) == len(set(numbers.tolist()))
+
+
+def test_an_endpoint_is_asked_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers are kept until a whole request is answered: parts that are done would be asked for again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lengths_of.py").write_text("def score(pairs):\n    return [len(doc) for _, doc in pairs]\n")
+    for spec, takes_parts in (("http://127.0.0.1:9/rerank", False), ("lengths_of:score", True)):
+        scorer = open_scorer(parse_model_spec(spec), config=ScorerConfig(device="cpu"))
+        assert scorer.takes_parts is takes_parts
+    ready = prepare_dataset(str(large(tmp_path)), resolve_request(RunConfig(models=("random",))))
+    assert [[part.number for part in job] for job in plan_jobs([ready, ready], None)] == [[0, 1]]
+    assert [[part.number for part in job] for job in plan_jobs([ready, ready], 100_000)] == [[0, 1]]
 
 
 def test_an_error_names_the_data_set_too(tmp_path: Path, other: Path) -> None:
