@@ -20,7 +20,8 @@ from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.model_memo import ModelMemo, ModelRequest, request_model, scores_folder, store_key
 from rerank_bench.scoring.pair_work import PairWork
 from rerank_bench.scoring.score_rows import hash_texts
-from rerank_bench.scoring.score_store import ScoreStore, StoredScores
+from rerank_bench.scoring.score_store import ScoreStore
+from rerank_bench.scoring.score_tables import StoredScores
 from rerank_bench.scoring.scorer import PairNamer, ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec
 from rerank_bench.scoring.unfinished import keep_unfinished

@@ -18,7 +18,7 @@ from rerank_bench import progress
 from rerank_bench.errors import DataError, EnvironmentMissingError
 from rerank_bench.provenance import describe_machine, library_versions
 from rerank_bench.scoring.checkpoints import Checkpoint
-from rerank_bench.scoring.score_store import SCHEMA_VERSION
+from rerank_bench.scoring.score_tables import SCHEMA_VERSION
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.storage import cache_folder, file_sha256, fingerprint_items, fingerprint_json, read_json, write_json
 

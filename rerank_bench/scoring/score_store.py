@@ -10,70 +10,38 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from itertools import count, islice, pairwise
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError
-from rerank_bench.scoring.score_rows import (
-    CHUNK_ROWS,
-    DamagedStoreError,
-    Job,
-    StoredRow,
-    checked_bits,
-    pack_job,
-    pack_rows,
-    unpack_job,
+from rerank_bench.scoring.score_rows import Job, pack_job, pack_rows
+from rerank_bench.scoring.score_tables import (
+    INSERT_JOB,
+    INSERT_SCORES,
+    StoredScores,
+    check_tables,
+    create_tables,
+    look_up,
+    read_job,
+    write_rows,
 )
+from rerank_bench.scoring.store_repair import STORE_FAILURES, is_damage, take_over
 from rerank_bench.storage import file_lock
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 2
 WAIT_SECONDS = 20.0
 """How long to wait for another process that writes; its transactions take milliseconds."""
 CHECKED_BYTES = 32 * 2**20
 """A file up to this size is checked whole when it is opened (a tenth of a second)."""
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE scores (
-    query BLOB, doc BLOB, value INTEGER NOT NULL, tokens INTEGER NOT NULL, PRIMARY KEY (query, doc)
-) WITHOUT ROWID;
-CREATE TABLE jobs (job BLOB PRIMARY KEY, content BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
-"""
-_INSERT = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?)"
-_DAMAGE_CODES = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-"""SQLITE_ERROR is a missing table or column: a file that is not ours."""
-
-_FAILURES = (sqlite3.Error, OSError, DamagedStoreError, UnicodeDecodeError)
-"""What a store may end in; the last where a damaged file makes SQLite say something that is no UTF-8."""
-
-
-class StoredScores(NamedTuple):
-    """What a store knows of M pairs; 0 where it knows nothing."""
-
-    scores: NDArray[np.float32]
-    """(M,)."""
-    tokens: NDArray[np.int32]
-    """(M,): negative where the pair was cut."""
-    is_known: NDArray[np.bool_]
-    """(M,)."""
-
-    @classmethod
-    def empty(cls, num_pairs: int) -> StoredScores:
-        """Return what a store without any of the pairs knows."""
-        return cls(
-            np.zeros(num_pairs, dtype=np.float32),
-            np.zeros(num_pairs, dtype=np.int32),
-            np.zeros(num_pairs, dtype=np.bool_),
-        )
 
 
 class ScoreStore:
@@ -121,7 +89,7 @@ class ScoreStore:
                 so that memory does not grow with the store).
         """
         nothing = StoredScores.empty(len(pairs))
-        return self._attempt(lambda connection: _look_up(connection, queries, docs, pairs), nothing)
+        return self._attempt(lambda connection: look_up(connection, queries, docs, pairs), nothing)
 
     def insert(
         self,
@@ -142,13 +110,13 @@ class ScoreStore:
         """
 
         def write(connection: sqlite3.Connection) -> None:
-            _write(connection, _INSERT, pack_rows(queries, docs, pairs, scores, tokens))
+            write_rows(connection, INSERT_SCORES, pack_rows(queries, docs, pairs, scores, tokens))
 
         self._attempt(write, None)
 
     def read_job(self, job: bytes) -> Job | None:
         """Return (counts, rows of every batch or ``None`` when it is finished) of a job; ``None`` for an unknown job."""
-        return self._attempt(lambda connection: _read_job(connection, job), None)
+        return self._attempt(lambda connection: read_job(connection, job), None)
 
     def write_job(
         self,
@@ -159,9 +127,7 @@ class ScoreStore:
         """Store a job: its counts, and the rows of every batch while it is not finished."""
         content = pack_job(counts, batches)
         values = [(job, content, zlib.crc32(job + content))]
-        self._attempt(
-            lambda connection: _write(connection, "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", values), None
-        )
+        self._attempt(lambda connection: write_rows(connection, INSERT_JOB, values), None)
 
     def _attempt(self, action: Callable[[sqlite3.Connection], T], otherwise: T, *, opens: bool = False) -> T:
         """Return what ``action`` does with the connection; heal a damaged file once, give up on anything else."""
@@ -172,9 +138,9 @@ class ScoreStore:
                 if self._connection is None:
                     self._connection = self._open()
                 return action(self._connection)
-            except (*_FAILURES, EnvironmentMissingError) as error:
+            except (*STORE_FAILURES, EnvironmentMissingError) as error:
                 self.close()
-                if is_healed or not _is_damage(error):
+                if is_healed or not is_damage(error):
                     progress.note(
                         f"scores of {self._name} are not stored from here on: {self.path}: {error}; those stored before "
                         "are kept. Free some space, end other runs, or set RERANK_BENCH_CACHE to another folder"
@@ -182,7 +148,7 @@ class ScoreStore:
                     return otherwise
                 try:
                     self._heal(error)
-                except (*_FAILURES, EnvironmentMissingError) as failure:
+                except (*STORE_FAILURES, EnvironmentMissingError) as failure:
                     progress.note(f"scores of {self._name} are not stored: {self.path} is damaged, and {failure}")
                     return otherwise
         return otherwise
@@ -196,8 +162,8 @@ class ScoreStore:
                 # In WAL mode a commit survives the process's death without a sync; only a power cut can lose some.
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
-                _create(connection, self._fingerprint, self._name)
-                _check(connection, self._fingerprint, is_small=status.st_size <= CHECKED_BYTES)
+                create_tables(connection, self._fingerprint, self._name)
+                check_tables(connection, self._fingerprint, is_small=status.st_size <= CHECKED_BYTES)
             except BaseException:
                 connection.close()
                 raise
@@ -218,114 +184,11 @@ class ScoreStore:
                 Path(f"{self.path}-shm").unlink(missing_ok=True)
         self._connection = self._open()
         if aside is not None:
-            num_saved = _take_over(aside, self._connection, self._fingerprint)
+            num_saved = take_over(aside, self._connection, self._fingerprint)
             progress.note(
                 f"the stored scores of {self._name} are damaged ({error}); the file was set aside as {aside}, "
                 f"{num_saved:,} scores that carry a correct checksum were taken over"
             )
-
-
-def _is_damage(error: Exception) -> bool:
-    if not isinstance(error, sqlite3.Error):
-        return isinstance(error, DamagedStoreError | UnicodeDecodeError)
-    code = getattr(error, "sqlite_errorcode", None)  # absent where Python could not read what SQLite gave
-    return code is None or code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF in _DAMAGE_CODES
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _write(connection: sqlite3.Connection, statement: str, values: Iterable[Any]) -> None:
-    """Run a statement for every row of values, in one transaction."""
-    with _transaction(connection):
-        connection.executemany(statement, values)
-
-
-def _create(connection: sqlite3.Connection, fingerprint: str, name: str) -> None:
-    """Create the tables in a new file, all or none."""
-    if connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-        return
-    meta = {"schema": str(SCHEMA_VERSION), "fingerprint": fingerprint, "name": name}
-    with _transaction(connection):
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            connection.execute(statement)
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-
-
-def _check(connection: sqlite3.Connection, fingerprint: str, *, is_small: bool) -> None:
-    """Raise unless the file is whole, as far as can be said at once, and belongs to the scorer.
-
-    Raises:
-        DamagedStoreError: It is not, or does not.
-    """
-    meta = dict(connection.execute("SELECT name, value FROM meta"))
-    if meta.get("schema") != str(SCHEMA_VERSION) or meta.get("fingerprint") != fingerprint:
-        msg = "it belongs to another scorer or another version"
-        raise DamagedStoreError(msg)
-    if is_small:
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise DamagedStoreError(str(verdict).partition("\n")[0])
-
-
-def _look_up(
-    connection: sqlite3.Connection, queries: Sequence[bytes], docs: Sequence[bytes], pairs: NDArray[np.int64]
-) -> StoredScores:
-    found = StoredScores.empty(len(pairs))
-    bits = found.scores.view(np.uint32)
-    starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1)).tolist()
-    for start, stop in pairwise([*starts, len(pairs)]):
-        query = queries[pairs[start, 0]]
-        row_by_doc = {docs[doc]: row for row, doc in enumerate(pairs[start:stop, 1].tolist(), start=start)}
-        for doc, *stored in connection.execute("SELECT doc, value, tokens FROM scores WHERE query = ?", (query,)):
-            row = row_by_doc.get(doc)
-            if row is not None:
-                bits[row], found.tokens[row] = checked_bits(query, doc, *stored)
-                found.is_known[row] = True
-    return found
-
-
-def _read_job(connection: sqlite3.Connection, job: bytes) -> Job | None:
-    found = connection.execute("SELECT content, checksum FROM jobs WHERE job = ?", (job,)).fetchone()
-    if found is None:
-        return None
-    content, checksum = found
-    if not isinstance(content, bytes) or zlib.crc32(job + content) != checksum:
-        msg = "a job does not agree with its checksum"
-        raise DamagedStoreError(msg)
-    return unpack_job(content)
-
-
-def _take_over(aside: Path, connection: sqlite3.Connection, fingerprint: str) -> int:
-    """Copy what can be read of a damaged store of the same scorer, from both ends; return how many scores."""
-    before = connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]
-    with suppress(*_FAILURES), closing(sqlite3.connect(aside)) as damaged:
-        owner = damaged.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()
-        for direction in ("ASC", "DESC") if owner == (fingerprint,) else ():
-            rows = _intact_rows(damaged, direction)
-            while chunk := list(islice(rows, CHUNK_ROWS)):
-                _write(connection, _INSERT, chunk)
-    return int(connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]) - int(before)
-
-
-def _intact_rows(damaged: sqlite3.Connection, direction: str) -> Iterator[StoredRow]:
-    """Yield the rows with a correct checksum, up to the first page that cannot be read."""
-    order = f"ORDER BY query {direction}, doc {direction}"
-    with suppress(*_FAILURES):
-        rows = damaged.execute(f"SELECT query, doc, value, tokens FROM scores {order}")  # noqa: S608  constants
-        for query, doc, value, tokens in rows:
-            with suppress(DamagedStoreError, TypeError):
-                checked_bits(query, doc, value, tokens)
-                yield query, doc, value, tokens
 
 
 def describe_store(path: Path) -> dict[str, Any]:
@@ -336,6 +199,6 @@ def describe_store(path: Path) -> dict[str, Any]:
         with closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as connection:
             (name,) = connection.execute("SELECT value FROM meta WHERE name = 'name'").fetchone() or (None,)
             (num_scores,) = connection.execute("SELECT COUNT(*) FROM scores").fetchone()
-    except _FAILURES as error:
+    except STORE_FAILURES as error:
         return found | {"name": None, "scores": None, "problem": str(error)}
     return found | {"name": name, "scores": num_scores, "problem": None}
