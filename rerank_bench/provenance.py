@@ -94,7 +94,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def describe_machine() -> str:
     """Return processor, number of usable cores and system, such as ``"AMD EPYC, 2 cores, Linux"``."""
-    return f"{_processor_name()}, {num_usable_cores()} cores, {platform.system()}"
+    return f"{processor_name()}, {num_usable_cores()} cores, {platform.system()}"
 
 
 def num_usable_cores() -> int:
@@ -104,7 +104,8 @@ def num_usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _processor_name() -> str:
+def processor_name() -> str:
+    """Return what the processor calls itself."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():

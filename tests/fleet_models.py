@@ -96,7 +96,7 @@ def use_fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def main() -> None:
     """What a process runs."""
-    device_worker._load = _load
+    device_worker.load_model = _load
     device_worker.main()
 
 

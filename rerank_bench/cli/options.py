@@ -28,6 +28,13 @@ class DtypeChoice(StrEnum):
     float16 = "float16"
 
 
+class EngineChoice(StrEnum):
+    """Where models run."""
+
+    local = "local"
+    ray = "ray"
+
+
 class ShapeChoice(StrEnum):
     """What a rerank endpoint is sent."""
 
@@ -37,6 +44,7 @@ class ShapeChoice(StrEnum):
 
 
 MODEL_PANEL = "The model"
+CLUSTER_PANEL = "A Ray cluster"
 ENDPOINT_PANEL = "A rerank endpoint"
 OUTPUT_PANEL = "Results"
 
@@ -82,6 +90,32 @@ Devices = Annotated[
         help="Several devices of this machine, a process on each, with the same scores: CUDA devices such as 0,1,2,3, or "
         "cpu,cpu.",
         rich_help_panel=MODEL_PANEL,
+    ),
+]
+Engine = Annotated[
+    EngineChoice,
+    typer.Option(
+        metavar="NAME",
+        help="local: this machine; ray: the workers of a Ray cluster, with the same scores (docs/cluster.md).",
+        rich_help_panel=CLUSTER_PANEL,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Head node of the cluster, or auto: that of this machine. Default: RAY_ADDRESS, else auto, else a Ray for "
+        "this run alone.",
+        rich_help_panel=CLUSTER_PANEL,
+    ),
+]
+RayCores = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Cores, and threads of torch, of each worker; default: on a CPU as many as torch would use here, on a GPU 1.",
+        rich_help_panel=CLUSTER_PANEL,
     ),
 ]
 MeasureLatency = Annotated[

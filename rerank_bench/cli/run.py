@@ -67,6 +67,9 @@ def run(
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=options.MODEL_PANEL)
     ] = "auto",
     devices: options.Devices = None,
+    engine: options.Engine = options.EngineChoice.local,
+    ray_address: options.RayAddress = None,
+    ray_cores: options.RayCores = None,
     dtype: Annotated[
         options.DtypeChoice,
         typer.Option(
@@ -166,6 +169,7 @@ def run(
         from rerank_bench.pipeline.shards import AUTO, device_of_rank, parse_shard, run_shard
         from rerank_bench.scoring.device_list import parse_devices
         from rerank_bench.scoring.external_options import ExternalOptions
+        from rerank_bench.scoring.ray_options import parse_engine
         from rerank_bench.scoring.templates import read_template
 
         part = None if shard is None else parse_shard(shard)
@@ -194,6 +198,7 @@ def run(
                 "code_revision": code_revision,
                 "device": device,
                 "devices": () if devices is None else parse_devices(devices),
+                "ray": parse_engine(engine.value, address=ray_address, cores=ray_cores),
                 "dtype": dtype.value,
                 "max_length": max_length,
                 "batch_tokens": batch_tokens,

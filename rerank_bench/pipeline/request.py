@@ -62,6 +62,9 @@ class RunConfig:
             raise ConfigError(msg)
         if self.check_dtype is not None:
             _check_check_dtype(self.check_dtype, str(self.scorer.get("dtype", "auto")))
+        if self.scorer.get("ray") is not None and (self.measure_latency or self.check_dtype is not None):
+            msg = "--measure-latency and --check-dtype measure this machine; run them apart, without --engine ray"
+            raise ConfigError(msg)
         if self.view not in VIEWS:
             msg = f"view is {self.view!r}, expected one of {', '.join(VIEWS)}"
             raise ConfigError(msg)

@@ -18,6 +18,7 @@ from rerank_bench.records import Qrels, Run, View
 from rerank_bench.reporting.leaderboard import read_rows, update_leaderboard
 from rerank_bench.reporting.rows import rows_from_result
 from rerank_bench.reporting.run_folder import RESULT_FILE
+from rerank_bench.scoring.ray_cluster import ray_session
 from rerank_bench.storage import check_writable
 from rerank_bench.trec_io import read_qrels, read_run
 
@@ -63,6 +64,12 @@ def run(
 def run_models(config: RunConfig) -> RunReport:
     """Do what ``config`` says; see ``run``."""
     request = resolve_request(config)
+    with ray_session(request.scorer.ray):  # one connection for all models
+        return _run_request(request)
+
+
+def _run_request(request: Request) -> RunReport:
+    config = request.config
     leaderboard = find_leaderboard(request)
     for path in (request.out / RESULT_FILE, *([] if leaderboard is None else [leaderboard])):
         check_writable(path)  # not after hours of scoring

@@ -29,6 +29,7 @@ from rerank_bench.provenance import describe_invocation
 from rerank_bench.records import PROTOCOL_VERSION
 from rerank_bench.reporting.run_folder import file_stem
 from rerank_bench.scoring.lazy_scorer import LazyScorer
+from rerank_bench.scoring.ray_cluster import ray_session
 from rerank_bench.scoring.specs import ModelSpec
 from rerank_bench.storage import atomic_path, check_writable, file_sha256, write_json
 
@@ -119,6 +120,11 @@ def run_shard(config: RunConfig, shard: Shard) -> list[Path]:
     """
     request = resolve_request(config)
     _check_request(request)
+    with ray_session(request.scorer.ray):
+        return _score_shards(request, shard)
+
+
+def _score_shards(request: Request, shard: Shard) -> list[Path]:
     for model in request.models:
         check_writable(_folder(request, model) / f"{shard.stem}.json")
     scorers = open_scorers(request)

@@ -27,6 +27,7 @@ _USED: Mapping[SpecKind, frozenset[str]] = {
 _SPELLINGS = {
     "external_docs_per_request": "--external-docs",
     "external_timeout_seconds": "--external-timeout",
+    "ray": "--engine ray",
 }
 """Options that are called otherwise on the command line than in Python."""
 

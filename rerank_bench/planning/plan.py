@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rerank_bench.errors import ConfigError
 from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
 from rerank_bench.pipeline.run import open_scorers
 from rerank_bench.pipeline.scoring_jobs import JOB_PAIRS, collect_pairs
@@ -61,6 +62,9 @@ def plan_run(config: RunConfig) -> Plan:
         RerankBenchError: What the run itself would raise before it scores.
     """
     request = resolve_request(config)
+    if request.scorer.ray is not None:
+        msg = "a plan times batches on this machine, and knows nothing of a cluster's; drop --engine ray"
+        raise ConfigError(msg)
     scorers = open_scorers(request)
     data = plan_datasets(request)
     # Popped: one model's weights at a time.

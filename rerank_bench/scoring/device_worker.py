@@ -199,7 +199,12 @@ def _without_model(scorer: Any) -> Any:
     return replace(scorer, **dict.fromkeys(held))
 
 
-def _load(start: Start) -> tuple[Scorer | TextEncoder, Ready]:
+def load_model(start: Start) -> tuple[Scorer | TextEncoder, Ready]:
+    """Load a model in this process, on its device and with its threads, and return it with what is known of it.
+
+    Raises:
+        RerankBenchError: What loading the checkpoint raises.
+    """
     import torch
 
     from rerank_bench.scoring.loaded_scorer import load_checkpoint
@@ -226,7 +231,7 @@ def main() -> None:
     reader.start()
     try:
         with progress.use_reporter(_Messenger(connection.send)):
-            scorer, ready = _load(reader.messages.get())
+            scorer, ready = load_model(reader.messages.get())
             connection.send(ready)
             compute: Any = scorer.embed_batch if isinstance(scorer, TextEncoder) else scorer.score_batch
             _Server(connection, scorer, LaunchQueue(compute), reader.messages).serve()

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerank_bench.errors import ScoringError
 from rerank_bench.provenance import peak_memory_bytes
 from rerank_bench.scoring.batch_runner import BatchRunner, Journal
 from rerank_bench.scoring.batching import check_batch_tokens
 from rerank_bench.scoring.budget_search import BudgetSearch
 from rerank_bench.scoring.device_use import DeviceUse, OnDevice, measure_use
 from rerank_bench.scoring.engine_result import EngineResult, EngineStats, facts_of
+from rerank_bench.scoring.execution import ItemsFailedError
 from rerank_bench.scoring.list_scoring import score_lists_of
 from rerank_bench.scoring.pair_checks import check_scores, texts_namer
 from rerank_bench.scoring.pair_facts import PairFacts
@@ -129,7 +131,30 @@ class _Task:
     use: DeviceUse = field(default_factory=DeviceUse)
 
     def run(self, stored: StoredPairs | None, known_batch_tokens: int | None = None) -> NDArray[np.float32]:
-        """Return the (R,) float32 scores of the rows; ``stored`` gets every batch as it comes."""
+        """Return the (R,) float32 scores of the rows; ``stored`` gets every batch as it comes.
+
+        Raises:
+            ScoringError: Some pairs cannot be scored; they are named.
+        """
+        try:
+            return self._run(stored, known_batch_tokens)
+        except ItemsFailedError as error:
+            names = [self._name_of_item(item) for item in error.items[:3].tolist()]
+            more = f" and {len(error.items) - 3} more" if len(error.items) > 3 else ""
+            msg = f"{'; '.join(names)}{more}: {error.reason}"
+            raise ScoringError(msg) from error
+
+    def _name_of_item(self, item: int) -> str:
+        """Return what an error calls an item: a pair; or, of a text encoder, the first pair that the text stands in."""
+        if not isinstance(self.scorer, TextEncoder):
+            row = int(self.rows[item])
+        else:
+            num_queries, pairs = len(self.work.queries), self.work.pairs
+            side, text = (0, item) if item < num_queries else (1, np.unique(pairs[self.rows, 1])[item - num_queries])
+            row = int(np.flatnonzero(pairs[:, side] == text)[0])
+        return self.name(int(self.work.first_pair[row]))
+
+    def _run(self, stored: StoredPairs | None, known_batch_tokens: int | None) -> NDArray[np.float32]:
         queries, docs, pairs = self.work.restricted(self.rows)
         scorer = self.scorer
         started = time.perf_counter()

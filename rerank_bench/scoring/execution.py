@@ -17,6 +17,20 @@ Outcome = NDArray[np.float32] | BatchTooLargeError
 """(B, …) float32 values of a batch, or that it did not fit the memory of where it ran."""
 
 
+class ItemsFailedError(Exception):
+    """Some items cannot be computed, anywhere; whoever knows their names raises an error with them.
+
+    Args:
+        items: (K,) indices among the encoded items, 1 at least.
+        reason: What happened.
+    """
+
+    def __init__(self, items: NDArray[np.int64], reason: str) -> None:
+        super().__init__(f"{len(items)} items: {reason}")
+        self.items = items
+        self.reason = reason
+
+
 @runtime_checkable
 class BatchExecutor(Protocol):
     """Computes batches, as many at a time as it takes.
@@ -36,4 +50,5 @@ class BatchExecutor(Protocol):
 
         Raises:
             RerankBenchError: The batch cannot be computed, and neither can the rest.
+            ItemsFailedError: The same, and it is known which items are to blame.
         """

@@ -19,6 +19,7 @@ from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_checkpoint, lo
 from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.model_memo import ModelMemo, ModelRequest, request_model, scores_folder, store_key
 from rerank_bench.scoring.pair_work import PairWork
+from rerank_bench.scoring.ray_options import check_kind_on_ray, describe_engine
 from rerank_bench.scoring.score_rows import hash_texts
 from rerank_bench.scoring.score_store import ScoreStore
 from rerank_bench.scoring.score_tables import StoredScores
@@ -122,6 +123,7 @@ class LazyScorer:
             "spec": self._spec.text,
             **(self._memo.description | own),
             **describe_devices(self._config.devices),
+            **describe_engine(self._config.ray),
             "fingerprint": self._memo.fingerprint,
         }
 
@@ -220,7 +222,12 @@ def open_scorer(model: ModelSpec, *, config: ScorerConfig, use_store: bool = Tru
         msg = f"model {model.text!r} ranks documents by id and reads no text; use rank_baseline for it"
         raise ConfigError(msg)
     check_kind_on_devices(model, config.devices)
+    check_kind_on_ray(model, config.ray)
     check_present(config.devices)
     if not use_store or model.kind not in STORED_KINDS:
         return LazyScorer(model, config, None, can_resume=use_store and model.kind == "external")
+    if config.ray is not None:
+        from rerank_bench.scoring.ray_cluster import place_on_ray
+
+        config = place_on_ray(config)
     return LazyScorer(model, config, request_model(find_checkpoint(model, config), config))

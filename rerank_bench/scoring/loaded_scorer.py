@@ -15,6 +15,7 @@ from rerank_bench.scoring.device_list import check_kind_on_devices, check_presen
 from rerank_bench.scoring.engine import score_indexed
 from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.model_files import find_checkpoint
+from rerank_bench.scoring.ray_options import check_kind_on_ray, describe_engine
 from rerank_bench.scoring.scorer import FAMILIES, AnyScorer, PairNamer, ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec, parse_model_spec
 
@@ -38,6 +39,7 @@ class LoadedScorer:
             "spec": self.spec.text,
             **self.scorer.describe(),
             **describe_devices(self.config.devices),
+            **describe_engine(self.config.ray),
             "fingerprint": self.fingerprint,
         }
 
@@ -92,6 +94,7 @@ def load_scorer(spec: str | ModelSpec, *, config: ScorerConfig | None = None, **
         msg = f"model {model.text!r} ranks documents by id and reads no text; use rank_baseline for it"
         raise ConfigError(msg)
     check_kind_on_devices(model, config.devices)
+    check_kind_on_ray(model, config.ray)
     check_present(config.devices)
     if model.kind == "callable":
         from rerank_bench.scoring.callables import CallableScorer
@@ -101,6 +104,10 @@ def load_scorer(spec: str | ModelSpec, *, config: ScorerConfig | None = None, **
         from rerank_bench.scoring.external import ExternalScorer
 
         return LoadedScorer(ExternalScorer.load(model.value, config), model, config)
+    if config.ray is not None:
+        from rerank_bench.scoring.ray_cluster import place_on_ray
+
+        config = place_on_ray(config)
     return load_checkpoint(find_checkpoint(model, config), model, config)
 
 
@@ -118,6 +125,10 @@ def load_checkpoint(checkpoint: Checkpoint, model: ModelSpec, config: ScorerConf
         EnvironmentMissingError: A device or an extra is absent.
     """
     _check_prompt_options(checkpoint, config)
+    if config.ray is not None:
+        from rerank_bench.scoring.fleet_scorers import load_on_ray
+
+        return LoadedScorer(load_on_ray(checkpoint, model, config), model, config)
     if config.devices:
         from rerank_bench.scoring.fleet_scorers import load_on_devices
 

@@ -25,7 +25,7 @@ from rerank_bench.storage import cache_folder, file_sha256, fingerprint_items, f
 LIBRARIES = ("onnxruntime", "tokenizers", "torch", "transformers")
 """What computes a score beside our own code: another version may give other last bits."""
 
-IRRELEVANT_OPTIONS = {"batch_tokens", "device", "devices", "external", "revision"}
+IRRELEVANT_OPTIONS = {"batch_tokens", "device", "devices", "external", "ray", "revision"}
 """Not of the model, or replaced by what they resolve to; every other option is part of the key, new ones too."""
 
 PASSED_SUFFIXES = {".md", ".png", ".jpg", ".pdf", ".lock"}
@@ -34,6 +34,9 @@ PASSED_FOLDERS = ("checkpoint-", "runs", ".", "__pycache__")
 
 ACCELERATOR_FILES = ("/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dxg", "/dev/kfd", "/proc/driver/nvidia")
 """Linux without any of these has no device that torch could name, so torch need not be asked (it loads for seconds)."""
+
+FileStates = tuple[tuple[str, int, int], ...]
+"""(path, bytes, time of change) of files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +56,8 @@ class ModelRequest:
     key: str
     """SHA-256, hex, of everything that decides the memo."""
     checkpoint: Checkpoint
-    file_states: tuple[tuple[str, int, int], ...]
-    """(path, bytes, time of change) of every file that the key covers."""
+    file_states: FileStates
+    """Of every file that the key covers."""
 
     @property
     def path(self) -> Path:
@@ -105,20 +108,14 @@ def request_model(checkpoint: Checkpoint, config: ScorerConfig) -> ModelRequest:
         EnvironmentMissingError: A device was asked for by name and is absent.
     """
     states = _states(checkpoint)
-    total = sum(size for _, size, _ in states)
-    files = []
-    with progress.track(f"fingerprint {checkpoint.name}", total=total, unit="bytes") as advance:
-        for path, size, _ in states:
-            files.append((_relative(checkpoint, Path(path)), file_sha256(path)))
-            advance(size)
     options = {name: value for name, value in asdict(config).items() if name not in IRRELEVANT_OPTIONS}
     key = fingerprint_json(
         {
             "code": _code_fingerprint(),
             "family": checkpoint.family,
-            "files": sorted(files),
+            "files": _contents(checkpoint, states),
             "options": {name: repr(value) for name, value in options.items()},
-            "placement": _placement(config.devices[0] if config.devices else config.device),
+            "placement": _ray_placement(config) if config.ray else _placement((*config.devices, config.device)[0]),
             "machine": describe_machine(),
             "versions": library_versions(LIBRARIES),
         }
@@ -126,7 +123,24 @@ def request_model(checkpoint: Checkpoint, config: ScorerConfig) -> ModelRequest:
     return ModelRequest(key=key, checkpoint=checkpoint, file_states=states)
 
 
-def _states(checkpoint: Checkpoint) -> tuple[tuple[str, int, int], ...]:
+def fingerprint_contents(checkpoint: Checkpoint) -> str:
+    """Return the SHA-256, hex, of the names and bytes of every file that a family might read."""
+    return fingerprint_json(_contents(checkpoint, _states(checkpoint)))
+
+
+def _contents(checkpoint: Checkpoint, states: FileStates) -> list[tuple[str, str]]:
+    """Return (path inside the checkpoint, SHA-256) of every file, sorted."""
+    files = []
+    with progress.track(
+        f"fingerprint {checkpoint.name}", total=sum(size for _, size, _ in states), unit="bytes"
+    ) as done:
+        for path, size, _ in states:
+            files.append((_relative(checkpoint, Path(path)), file_sha256(path)))
+            done(size)
+    return sorted(files)
+
+
+def _states(checkpoint: Checkpoint) -> FileStates:
     return tuple((str(path), (state := path.stat()).st_size, state.st_mtime_ns) for path in _files(checkpoint))
 
 
@@ -175,6 +189,15 @@ def _placement(device: str) -> dict[str, Any]:
     resolved = resolve_device(device)
     name = torch.cuda.get_device_name(resolved) if resolved.type == "cuda" else None
     return {"device": resolved.type, "name": name}
+
+
+def _ray_placement(config: ScorerConfig) -> dict[str, Any]:
+    """Return the kind of device of a cluster's workers; on a CPU what the local engine would leave its memo under."""
+    if config.device == "cpu":
+        return {"device": "cpu"}
+    from rerank_bench.scoring.ray_cluster import accelerators, import_ray
+
+    return {"device": config.device, "engine": "ray", "names": accelerators(import_ray())}
 
 
 def _may_have_accelerator() -> bool:

@@ -210,20 +210,7 @@ class DeviceFleet:
         Raises:
             ScoringError: It would give scores of another kind.
         """
-        if ready.fingerprint != self.ready.fingerprint:
-            own, first = ready.description, self.ready.description
-            differing = [name for name in first if own.get(name) != first[name]]
-            what = ", ".join(f"{name} {own.get(name)!r} instead of {first[name]!r}" for name in differing) or "setting"
-            msg = (
-                f"model {self._name!r}: on {worker.device} it would be run with {what}, so that scores would differ by "
-                "device; name devices of one kind"
-            )
-            raise ScoringError(msg)
-        if ready.hardware != self.ready.hardware:
-            progress.note(
-                f"{worker.device} is a {ready.hardware}, the first device a {self.ready.hardware}: the last digits of "
-                "scores may depend on which of them computed them"
-            )
+        check_same_model(self._name, worker.device, ready, self.ready)
         if self._shared is not None:
             worker.send(self._shared)
         homeless, self._homeless = self._homeless, []
@@ -258,6 +245,34 @@ class DeviceFleet:
         self._homeless.clear()
         for worker in self._workers:
             worker.in_flight.clear()
+
+
+def check_same_model(name: str, device: str, ready: Ready, first: Ready) -> None:
+    """Raise unless a process gives the scores that the first one gives; say in a note where only their digits may differ.
+
+    Args:
+        name: What errors call the model.
+        device: What they call the process's device.
+        ready: What is known of the model there.
+        first: What is known of it on the first device.
+
+    Raises:
+        ScoringError: It would give scores of another kind.
+    """
+    if ready.fingerprint != first.fingerprint:
+        own, others = ready.description, first.description
+        differing = [key for key in others if own.get(key) != others[key]]
+        what = ", ".join(f"{key} {own.get(key)!r} instead of {others[key]!r}" for key in differing) or "setting"
+        msg = (
+            f"model {name!r}: on {device} it would be run with {what}, so that scores would differ by device; name "
+            "devices of one kind"
+        )
+        raise ScoringError(msg)
+    if ready.hardware != first.hardware:
+        progress.note(
+            f"{device} is a {ready.hardware}, the first device a {first.hardware}: the last digits of scores may depend "
+            "on which of them computed them"
+        )
 
 
 def _end(workers: list[WorkerProcess], folder: Path) -> None:

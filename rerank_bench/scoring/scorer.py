@@ -20,6 +20,7 @@ from rerank_bench.scoring.device_list import check_devices
 from rerank_bench.scoring.devices import DTYPES, check_device_name
 from rerank_bench.scoring.external_options import ExternalOptions
 from rerank_bench.scoring.launching import LaunchResult
+from rerank_bench.scoring.ray_options import RayOptions, check_device_for_ray
 
 SCORING_CODE_VERSION = 1
 """Part of every fingerprint: bumped when the same weights would get other scores from this code."""
@@ -47,6 +48,8 @@ class ScorerConfig:
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
     devices: tuple[str, ...] = ()
     """Several devices of one kind, ``cuda:N`` or ``cpu``: a process on each.  Empty: this process, on ``device``."""
+    ray: RayOptions | None = None
+    """The cluster whose workers run the model; ``None``: this machine."""
     dtype: str = "auto"
     """Precision of the trunk; head and logit are always float32."""
     max_length: int | None = None
@@ -81,6 +84,8 @@ class ScorerConfig:
             if self.device != "auto":
                 msg = f"device {self.device!r} and devices {','.join(self.devices)} were named; name one or the other"
                 raise ConfigError(msg)
+        if self.ray is not None:
+            check_device_for_ray(self.device, self.devices)
         if self.dtype not in DTYPES:
             raise ConfigError(describe_unknown("dtype", [self.dtype], DTYPES))
         if self.family is not None and self.family not in FAMILIES:
@@ -158,6 +163,27 @@ class TextEncoder(Described, Protocol):
         self, query_vectors: NDArray[np.float32], doc_vectors: NDArray[np.float32], pairs: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return (N,) float32 from (Q, H) and (D, H) vectors and (N, 2) indices into them."""
+
+
+class PairedDocs(NamedTuple):
+    """A batch of B documents with the pairs that they stand in, M at most for any of them."""
+
+    docs: Any
+    """As ``EncodedItems.batch`` gave them."""
+    pairs: NDArray[np.int64]
+    """(N, 2): a query, and the document's place in the batch."""
+    places: NDArray[np.int64]
+    """(N,): where a pair's score stands among the (B, M) that are returned, counted row by row."""
+    shape: tuple[int, int]
+    """(B, M)."""
+
+
+@runtime_checkable
+class ComparingEncoder(TextEncoder, Protocol):
+    """Compares on its device what would be too much to bring back: the vectors of all tokens."""
+
+    def scoring_against(self, query_vectors: NDArray[np.float32]) -> Callable[[PairedDocs], LaunchResult]:
+        """Return what launches a batch of documents: (B, M) float32, the scores of every document's pairs."""
 
 
 @runtime_checkable

@@ -65,8 +65,13 @@ def expected(queries: list[str], docs: list[str], pairs: NDArray[np.int64]) -> l
     return [np.float32(overlap(queries[q], docs[d])) for q, d in pairs]
 
 
+def fleet_of(scorer: FleetScorer) -> DeviceFleet:
+    assert isinstance(scorer.fleet, DeviceFleet)
+    return scorer.fleet
+
+
 def pids(scorer: FleetScorer) -> list[int]:
-    return [worker.process.pid for worker in scorer.fleet._workers]
+    return [worker.process.pid for worker in fleet_of(scorer)._workers]
 
 
 def is_alive(pid: int) -> bool:
@@ -98,7 +103,7 @@ def test_two_processes_share_the_batches_and_every_pair_gets_its_score(open_flee
         result, notes = run(scorer, *work)
         assert result.scores.tolist() == expected(*work)
         assert notes == []
-    assert all(worker.ready is not None for worker in scorer.fleet._workers)
+    assert all(worker.ready is not None for worker in fleet_of(scorer)._workers)
     assert scorer.peak_device_bytes() == max(pids(scorer)), "every process is asked"
 
 
@@ -131,7 +136,7 @@ def test_a_score_that_is_not_a_number_names_the_pair(open_fleet: Open) -> None:
 def test_a_killed_process_leaves_its_batches_to_the_other(open_fleet: Open, victim: int) -> None:
     scorer = open_fleet(seconds_per_batch=0.02)
     run(scorer, *texts(10))
-    wait_for(lambda: run(scorer, *texts(10)) is not None and scorer.fleet._workers[1].ready is not None)
+    wait_for(lambda: run(scorer, *texts(10)) is not None and fleet_of(scorer)._workers[1].ready is not None)
     killed = pids(scorer)[victim]
 
     class Killing(Watcher):
@@ -220,7 +225,7 @@ def test_no_process_outlives_its_use(open_fleet: Open) -> None:
     scorer.fleet.submit(
         0, scorer.encode(["a"], ["b"], np.zeros((1, 2), dtype=np.int64)).batch(np.zeros(1, dtype=np.int64))
     )
-    folder = scorer.fleet._folder
+    folder = fleet_of(scorer)._folder
     scorer.fleet.close()
     assert not any(map(is_alive, started))
     assert not folder.exists()
