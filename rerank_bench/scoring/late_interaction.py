@@ -1,13 +1,13 @@
 """Family ``late-interaction``: one vector per token, a pair's score is the sum of the query tokens' best matches.
 
-MaxSim: for every token of the query the highest similarity to any token of the document, summed, in float32.  What the
-checkpoint's files say of markers, lengths and tokens that do not count is told in ``late_interaction_recipe.py``.  Every
-distinct text is encoded once; the vectors of a document are forgotten when its pairs are scored.
+The sum is ``max_sim.py``'s.  What the checkpoint's files say of markers, lengths and tokens that do not count is told in
+``late_interaction_recipe.py``.  Every distinct text is encoded once; the vectors of a document never leave the device, and
+are forgotten when its pairs are scored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,16 +30,14 @@ from rerank_bench.scoring.loading import (
     place_model,
     resolve_max_length,
 )
+from rerank_bench.scoring.max_sim import max_sim
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
-from rerank_bench.scoring.scorer import ScorerConfig
+from rerank_bench.scoring.scorer import PairedDocs, ScorerConfig
 from rerank_bench.scoring.text_batches import ItemSlice
 from rerank_bench.scoring.tokenization import check_vocabulary
 
 if TYPE_CHECKING:
     import torch
-
-COMPARED_FLOATS = 1 << 22
-"""Numbers that are held at once while vectors are compared: 16 MB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,17 +123,28 @@ class LateInteractionScorer:
         self, query_vectors: NDArray[np.float32], doc_vectors: NDArray[np.float32], pairs: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return (N,) float32: MaxSim of each pair's token vectors, from (Q, W, H) and (D, V, H)."""
-        num_query, num_doc, size = query_vectors.shape[1], doc_vectors.shape[1], doc_vectors.shape[2]
-        step = max(1, COMPARED_FLOATS // (num_doc * size + num_query * size + num_doc * num_query))
-        scores = np.empty(len(pairs), dtype=np.float32)
-        for start in range(0, len(pairs), step):
-            query_rows, doc_rows = pairs[start : start + step].T
-            queries = query_vectors[query_rows]
-            similarities = doc_vectors[doc_rows] @ queries.transpose(0, 2, 1)  # (n, V, W)
-            sums = similarities.max(axis=1).sum(axis=1)
-            if self.recipe.is_mean:
-                sums /= queries.any(axis=2).sum(axis=1)  # what is left over is zeros
-            scores[start : start + step] = sums
+        import torch
+
+        vectors = torch.from_numpy(query_vectors), torch.from_numpy(doc_vectors)
+        return np.asarray(max_sim(*vectors, torch.from_numpy(pairs), is_mean=self.recipe.is_mean).numpy())
+
+    def scoring_against(self, query_vectors: NDArray[np.float32]) -> Callable[[PairedDocs], Launched]:
+        """Return what launches a batch of documents and compares them, on the device, with (Q, W, H) query vectors."""
+        import torch
+
+        queries = torch.from_numpy(query_vectors).to(self.runtime.device)
+
+        def launch(batch: PairedDocs) -> Launched:
+            return self.runtime.launch(batch.docs.tokens, partial(self._scores, batch, queries))
+
+        return launch
+
+    def _scores(self, batch: PairedDocs, queries: torch.Tensor, outputs: Any, mask: torch.Tensor) -> torch.Tensor:
+        """Return the (B, M) scores of the pairs of B documents."""
+        vectors = _chosen_vectors(batch.docs, outputs, mask)
+        pairs, places = to_device([batch.pairs, batch.places], vectors.device)
+        scores = vectors.new_zeros(batch.shape)
+        scores.view(-1)[places] = max_sim(queries, vectors, pairs, is_mean=self.recipe.is_mean)
         return scores
 
 

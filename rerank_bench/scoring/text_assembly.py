@@ -75,13 +75,13 @@ class TextTokenizer:
         return template
 
 
-def _equal(first: FlatTokens, second: FlatTokens) -> bool:
-    """Return whether texts have the same tokens, segments and lengths before they were cut."""
+def _equal(whole: FlatTokens, ours: FlatTokens) -> bool:
+    """Return whether texts have the same tokens, segments (ours are all 0) and lengths before they were cut."""
     return (
-        np.array_equal(first.ids, second.ids)
-        and np.array_equal(first.offsets, second.offsets)
-        and np.array_equal(first.full_lengths, second.full_lengths)
-        and (first.type_ids is None or np.array_equal(first.type_ids, second.type_ids))
+        np.array_equal(whole.ids, ours.ids)
+        and np.array_equal(whole.offsets, ours.offsets)
+        and np.array_equal(whole.full_lengths, ours.full_lengths)
+        and (whole.type_ids is None or not whole.type_ids.any())
     )
 
 

@@ -1,8 +1,8 @@
 """Pairs of texts that are encoded one by one: the queries first, then batch after batch of documents.
 
 Every document batch is compared with the queries of its pairs at once and then forgotten, so memory holds the vectors of
-all queries and of one batch of documents, however many there are.  A document's batch is what is stored and replayed:
-all its pairs, or none.
+all queries and of one batch of documents, however many there are.  A model with a vector per token compares on its device.
+A document's batch is what is stored and replayed: all its pairs, or none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rerank_bench.scoring.batch_runner import BatchRunner, Journal
 from rerank_bench.scoring.run_clock import RunClock
-from rerank_bench.scoring.scorer import EncodedItems, TextEncoder
+from rerank_bench.scoring.scorer import ComparingEncoder, EncodedItems, PairedDocs, TextEncoder
 from rerank_bench.scoring.stored_pairs import Batches, StoredPairs
 from rerank_bench.scoring.word_cache import ranges
 
@@ -49,20 +49,39 @@ class _PairsByDoc:
     """The pairs of every document.
 
     Args:
-        docs: (P,) the document of every pair.
-        num_docs: How many there are.
+        pairs: (P, 2) indices of a query and a document.
+        num_docs: How many documents there are.
     """
 
-    def __init__(self, docs: NDArray[np.int64], num_docs: int) -> None:
-        self.doc_of_pair = docs
-        self._order = np.argsort(docs, kind="stable")
-        self._counts = np.bincount(docs, minlength=num_docs)
+    def __init__(self, pairs: NDArray[np.int64], num_docs: int) -> None:
+        self.query_of_pair, self.doc_of_pair = pairs[:, 0], pairs[:, 1]
+        self._order = np.argsort(self.doc_of_pair, kind="stable")
+        self._counts = np.bincount(self.doc_of_pair, minlength=num_docs)
         self._starts = np.cumsum(self._counts) - self._counts
 
     def of(self, docs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (pairs of these documents, where in ``docs`` the document of each stands)."""
         pairs = self._order[ranges(self._starts[docs], self._counts[docs])]
         return pairs, np.repeat(np.arange(len(docs), dtype=np.int64), self._counts[docs])
+
+    def places(self, docs: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[int, int]]:
+        """Return where the scores of their pairs stand in a table with a row for each document; the table's shape."""
+        counts = self._counts[docs]
+        shape = len(docs), int(counts.max(initial=0))
+        return ranges(np.arange(len(docs), dtype=np.int64) * shape[1], counts), shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _PairedSlice(ItemSlice):
+    """Documents whose batches say which pairs they stand in."""
+
+    by_doc: _PairsByDoc
+
+    def batch(self, indices: NDArray[np.int64]) -> PairedDocs:
+        """Return the documents at ``indices`` and their pairs."""
+        rows, docs = self.by_doc.of(indices)
+        pairs = np.stack([self.by_doc.query_of_pair[rows], docs], axis=1)
+        return PairedDocs(self.items.batch(indices + self.start), pairs, *self.by_doc.places(indices))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +141,7 @@ def score_texts(  # noqa: PLR0913 - each is one thing that the engine knows
     num_docs = int(pairs[:, 1].max(initial=-1)) + 1
     num_items = len(items.lengths)
     num_queries = num_items - num_docs
-    by_doc = _PairsByDoc(pairs[:, 1], num_docs)
+    by_doc = _PairsByDoc(pairs, num_docs)
     run = partial(BatchRunner, is_packed=is_packed, clock=clock)
     # Apart from the documents, and in the same batches whatever is left of those: a resumed run gives the same bits.
     query_budget = batch_tokens
@@ -136,18 +155,29 @@ def score_texts(  # noqa: PLR0913 - each is one thing that the engine knows
         query_budget = query_runner.batch_tokens  # memory ran out: once more, all under the budget that is kept
     query_counts = query_runner.counts | {"query_batch_tokens": query_budget}
     journal = None if stored is None else _DocJournal(stored, by_doc, query_counts)
-    doc_runner = run(ItemSlice(items, num_queries, num_items), query_budget, description, "documents", journal)
     scores = np.empty(len(pairs), dtype=np.float32)
 
-    def take(docs: NDArray[np.int64], doc_vectors: NDArray[np.float32]) -> None:
-        rows, places = by_doc.of(docs)
-        values = scorer.compare(query_vectors, doc_vectors, np.stack([pairs[rows, 0], places], axis=1))
+    def keep(rows: NDArray[np.int64], values: NDArray[np.float32]) -> None:
         check(rows, values)
         scores[rows] = values
         if stored is not None:
             stored.add(stored.rows[rows], values)
 
-    doc_runner.run_each(scorer.embed_batch, take)
+    def compare(indices: NDArray[np.int64], doc_vectors: NDArray[np.float32]) -> None:
+        rows, places = by_doc.of(indices)
+        keep(rows, scorer.compare(query_vectors, doc_vectors, np.stack([pairs[rows, 0], places], axis=1)))
+
+    def read(indices: NDArray[np.int64], table: NDArray[np.float32]) -> None:
+        keep(by_doc.of(indices)[0], table.reshape(-1)[by_doc.places(indices)[0]])
+
+    if isinstance(scorer, ComparingEncoder):
+        doc_runner = run(
+            _PairedSlice(items, num_queries, num_items, by_doc), query_budget, description, "documents", journal
+        )
+        doc_runner.run_each(scorer.scoring_against(query_vectors), read)
+    else:
+        doc_runner = run(ItemSlice(items, num_queries, num_items), query_budget, description, "documents", journal)
+        doc_runner.run_each(scorer.embed_batch, compare)
     return scores, _added(doc_runner.counts, query_counts)
 
 

@@ -191,8 +191,18 @@ def test_scores_depend_neither_on_order_nor_on_the_budget(text_pairs: Pairs, tmp
 def test_pairs_are_compared_in_parts_too(text_pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_scorer(str(write_pylate(tmp_path / "model")), device="cpu")
     whole = loaded.score(text_pairs)
-    monkeypatch.setattr("rerank_bench.scoring.late_interaction.COMPARED_FLOATS", 1)
+    monkeypatch.setattr("rerank_bench.scoring.max_sim.COMPARED_FLOATS", 1)
     np.testing.assert_allclose(loaded.score(text_pairs), whole, atol=1e-5)
+
+
+def test_a_document_may_stand_in_the_lists_of_several_queries(tmp_path: Path) -> None:
+    folder = write_pylate(tmp_path / "model")
+    queries, docs = ["stop", "sort a list", "how to"], ["a list", "a program that sorts", "text, and more of it"]
+    rows = np.asarray([[0, 1], [0, 0], [1, 1], [2, 1], [2, 2], [1, 2]])  # one, three and two lists
+    together = load_scorer(str(folder), device="cpu").score_indexed(queries, docs, rows).scores
+    alone = [load_scorer(str(folder), device="cpu").score([(queries[q], docs[d])])[0] for q, d in rows]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert len(set(together.tolist())) == 6
 
 
 def test_each_distinct_text_is_encoded_once(tmp_path: Path) -> None:
