@@ -151,7 +151,7 @@ def _difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> fl
     is_finite = np.isfinite(expected)
     if found.shape != expected.shape or not np.array_equal(np.isfinite(found), is_finite):
         return float("inf")
-    return float(np.abs(found - expected)[is_finite].max(initial=0.0))
+    return float(np.abs(found[is_finite] - expected[is_finite]).max(initial=0.0))
 
 
 def _first_line(error: BaseException) -> str:

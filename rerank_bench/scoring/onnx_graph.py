@@ -82,10 +82,13 @@ class OnnxGraph:
             ScoringError: The graph cannot be read, or takes or gives something else than a classifier does.
             EnvironmentMissingError: onnxruntime is not installed, or has no support for CUDA that was asked for.
         """
+        import torch
+
         onnxruntime = _import_onnxruntime()
         providers = _providers(device, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: it writes to stderr by itself
+        options.intra_op_num_threads = torch.get_num_threads()  # what a process beside others was given is for all
         try:
             session = onnxruntime.InferenceSession(graph, options, providers=providers)
         except _runtime_errors() as error:

@@ -67,6 +67,19 @@ def test_a_graph_scores_as_its_checkpoint_does(architecture: str, graphs: Any, t
     np.testing.assert_array_equal(tokens[0].input_ids, tokens[1].input_ids)
 
 
+def test_a_graph_has_as_many_threads_as_torch(graphs: Any) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            scorer: Any = load(graphs()).scorer
+            assert scorer.graph.session.get_session_options().intra_op_num_threads == number
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_two_labels_become_one_score(graphs: Any, text_pairs: Pairs) -> None:
     folder = graphs("bert", num_labels=2)
     for label in (None, "0"):

@@ -324,16 +324,17 @@ def test_a_shorter_length_cuts_as_the_tokenizer_does(classifier: Any, text_pairs
     assert 0.5 < result.facts.summarise()["truncated_share"] < 1.0
 
 
-def test_nan_weights_name_the_pair(classifier: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_logit_that_is_no_number_names_the_pair(value: str, classifier: Any, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     from rerank_bench.errors import InvalidScoreError
 
-    folder = copied(classifier("bert"), tmp_path / "nan")
+    folder = copied(classifier("bert"), tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
-    weights["classifier.bias"][:] = float("nan")
+    weights["classifier.bias"][:] = float(value)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InvalidScoreError, match=r"query 'stop', document 'a list': score is nan"):
+    with pytest.raises(InvalidScoreError, match=rf"query 'stop', document 'a list': score is {value}, expected"):
         load_scorer(str(folder), device="cpu").score([("stop", "a list")])
 
 
