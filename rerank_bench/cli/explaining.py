@@ -11,6 +11,7 @@ import typer
 
 from rerank_bench.cli.console import print_json, stdout_console
 from rerank_bench.cli.options import OUTPUT_PANEL
+from rerank_bench.errors import ConfigError
 
 if TYPE_CHECKING:
     from rerank_bench.forensics.records import Explanation
@@ -40,7 +41,10 @@ NoTexts = Annotated[
     bool, typer.Option("--no-texts", help="Do not read the data sets: ids only, and no slices by length. Faster.")
 ]
 Format = Annotated[
-    FormatChoice, typer.Option("--format", metavar="NAME", help="terminal or markdown.", rich_help_panel=OUTPUT_PANEL)
+    FormatChoice | None,
+    typer.Option(
+        "--format", metavar="NAME", help="terminal or markdown; default: terminal.", rich_help_panel=OUTPUT_PANEL
+    ),
 ]
 Html = Annotated[
     Path | None,
@@ -58,14 +62,14 @@ def show_explanation(
     worst: int | None,
     best: int | None,
     query_ids: Sequence[str],
-    style: FormatChoice,
+    style: FormatChoice | None,
     html: Path | None,
     json: bool,
 ) -> None:
     """Print the chosen queries in the chosen form, and write the page.
 
     Raises:
-        ConfigError: A query id is unknown.
+        ConfigError: A query id is unknown, or two forms are asked for.
         EnvironmentMissingError: The page cannot be written.
     """
     from rerank_bench.forensics.explain import select_queries
@@ -75,6 +79,9 @@ def show_explanation(
     from rerank_bench.forensics.terminal import render_terminal
     from rerank_bench.progress import note
 
+    if json and style is not None:
+        msg = f"--json and --format {style} contradict one another; leave one out"
+        raise ConfigError(msg)
     shown = select_queries(explanation, worst=worst, best=best, query_ids=query_ids)
     if html is not None:
         write_html(html, explanation)

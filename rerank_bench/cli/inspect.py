@@ -20,7 +20,7 @@ def inspect_run(
     best: explaining.Best = None,
     query: explaining.Query = None,
     no_texts: explaining.NoTexts = False,
-    style: explaining.Format = explaining.FormatChoice.terminal,
+    style: explaining.Format = None,
     html: explaining.Html = None,
     json: options.Json = False,
     quiet: options.Quiet = False,

@@ -18,6 +18,7 @@ from rerank_bench.doctor.activations import activate, num_new_ties, to_bfloat16
 from rerank_bench.doctor.sanity_pairs import SANITY_PAIRS
 from rerank_bench.errors import InvalidScoreError
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
+from rerank_bench.scoring.unused_options import note_unused_options
 
 Status = Literal["ok", "note", "warning", "failure"]
 
@@ -74,6 +75,7 @@ def examine(spec: str, **options: Any) -> Examination:
     """
     started = time.perf_counter()
     loaded = load_scorer(spec, **options)
+    note_unused_options([loaded.spec], loaded.config)
     model = loaded.describe()
     seconds = time.perf_counter() - started
     pairs = [(pair.query, doc) for pair in SANITY_PAIRS for doc in (pair.relevant, pair.irrelevant)]

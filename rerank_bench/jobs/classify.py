@@ -87,12 +87,15 @@ def classify(request: ClassifyRequest) -> Classified:
     """
     from rerank_bench.scoring.pair_logits import load_pair_classifier
     from rerank_bench.scoring.scorer import ScorerConfig
+    from rerank_bench.scoring.unused_options import note_unused_options
 
     if request.out is not None:
         check_writable(request.out / "result.json")
     pairs, labels = _read(request.pairs, request.columns)
     dev = None if request.dev is None else _read(request.dev, request.columns)
-    model = load_pair_classifier(request.model, ScorerConfig(**request.scorer))
+    scorer = ScorerConfig(**request.scorer)
+    model = load_pair_classifier(request.model, scorer)
+    note_unused_options([model.loaded.spec], scorer)
     for examples, values in ((pairs, labels), *([] if dev is None else [dev])):
         _check_labels(model, request.model, examples, values)
     scored = _score(model, pairs, "score pairs")

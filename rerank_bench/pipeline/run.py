@@ -12,13 +12,13 @@ from rerank_bench.evaluation.stored_run import StoredRunEvaluation, evaluate_sto
 from rerank_bench.pipeline.candidates import prepare_dataset
 from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
 from rerank_bench.pipeline.results import RunOutcome, run_model
-from rerank_bench.pipeline.unused_options import note_unused_options
 from rerank_bench.progress import note
 from rerank_bench.records import Qrels, Run, View
 from rerank_bench.reporting.leaderboard import read_rows, update_leaderboard
 from rerank_bench.reporting.rows import rows_from_result
 from rerank_bench.reporting.run_folder import RESULT_FILE
 from rerank_bench.scoring.ray_cluster import ray_session
+from rerank_bench.scoring.unused_options import note_unused_options
 from rerank_bench.storage import check_writable
 from rerank_bench.trec_io import read_qrels, read_run
 

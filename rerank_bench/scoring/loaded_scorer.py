@@ -16,7 +16,7 @@ from rerank_bench.scoring.engine import score_indexed
 from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.ray_options import check_kind_on_ray, describe_engine
-from rerank_bench.scoring.scorer import FAMILIES, AnyScorer, PairNamer, ScorerConfig
+from rerank_bench.scoring.scorer import FAMILIES, LABEL_FAMILIES, AnyScorer, PairNamer, ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec, parse_model_spec
 
 
@@ -124,7 +124,7 @@ def load_checkpoint(checkpoint: Checkpoint, model: ModelSpec, config: ScorerConf
         ScoringError: The checkpoint cannot be scored with.
         EnvironmentMissingError: A device or an extra is absent.
     """
-    _check_prompt_options(checkpoint, config)
+    _check_family_options(checkpoint, config)
     if config.ray is not None:
         from rerank_bench.scoring.fleet_scorers import load_on_ray
 
@@ -144,26 +144,28 @@ def _with_options(config: ScorerConfig, options: dict[str, Any]) -> ScorerConfig
     return replace(config, **options)
 
 
-PROMPT_FAMILIES = ("causal-lm", "seq2seq")
-"""Families that are asked in words."""
+_FAMILIES_BY_OPTIONS = {
+    ("instruction", "template", "positive_token", "negative_token"): ("causal-lm", "seq2seq"),
+    ("positive_label",): LABEL_FAMILIES,
+}
+"""Options that some families alone take: those that are asked in words, and those that answer with labels."""
 
-PROMPT_OPTIONS = ("instruction", "template", "positive_token", "negative_token")
 
-
-def _check_prompt_options(checkpoint: Checkpoint, config: ScorerConfig) -> None:
+def _check_family_options(checkpoint: Checkpoint, config: ScorerConfig) -> None:
     """Raise where an option would be left out in silence.
 
     Raises:
-        ConfigError: An option for prompts, and a family without them.
+        ConfigError: An option for families of another kind.
     """
-    given = [name for name in PROMPT_OPTIONS if getattr(config, name) is not None]
-    if given and checkpoint.family not in PROMPT_FAMILIES:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        msg = (
-            f"{names} is for models of the families {' and '.join(PROMPT_FAMILIES)}; {checkpoint.name!r} is a "
-            f"{checkpoint.family}. Drop it, or run that model apart"
-        )
-        raise ConfigError(msg)
+    for options, families in _FAMILIES_BY_OPTIONS.items():
+        given = [name for name in options if getattr(config, name) is not None]
+        if given and checkpoint.family not in families:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            msg = (
+                f"{names} is for models of the families {' and '.join(families)}; {checkpoint.name!r} is a "
+                f"{checkpoint.family}. Drop it, or run that model apart"
+            )
+            raise ConfigError(msg)
 
 
 def _family_class(checkpoint: Checkpoint) -> Any:

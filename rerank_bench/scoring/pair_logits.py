@@ -14,7 +14,7 @@ from rerank_bench.errors import InvalidScoreError
 from rerank_bench.scoring.batch_runner import BatchRunner
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_checkpoint, load_scorer
 from rerank_bench.scoring.model_files import find_checkpoint
-from rerank_bench.scoring.scorer import ScorerConfig
+from rerank_bench.scoring.scorer import LABEL_FAMILIES, ScorerConfig
 from rerank_bench.scoring.sequence_classifier import SequenceClassifierScorer
 from rerank_bench.scoring.specs import parse_model_spec
 
@@ -86,7 +86,8 @@ def load_pair_classifier(spec: str, config: ScorerConfig) -> PairClassifier:
     has_score = True
     if model.kind in CHECKPOINT_KINDS:
         checkpoint = find_checkpoint(model, config)
-        if len(checkpoint.config.get("id2label") or ()) > 2 and config.positive_label is None:
+        has_labels = checkpoint.family in LABEL_FAMILIES and len(checkpoint.config.get("id2label") or ()) > 2
+        if has_labels and config.positive_label is None:
             has_score = False
             loaded = load_checkpoint(checkpoint, model, replace(config, positive_label="0"))  # any will do
         else:

@@ -39,6 +39,9 @@ FAMILIES = {
 }
 """Family of a checkpoint -> class with ``load(checkpoint, config)``."""
 
+LABEL_FAMILIES = ("sequence-classifier", "onnx")
+"""Families with a logit for each of several labels."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerConfig:

@@ -20,6 +20,7 @@ from tiny_language_models import write_causal_lm, write_seq2seq
 from tiny_late_interaction import write_pylate, write_stanford
 from tiny_models import write_sequence_classifier
 from typer.testing import CliRunner
+from watcher import Watcher
 
 from rerank_bench.cli.app import app
 from rerank_bench.cli.render_doctor import render_examination
@@ -27,6 +28,7 @@ from rerank_bench.doctor.activations import activate, num_new_ties, to_bfloat16
 from rerank_bench.doctor.examination import Examination, examine
 from rerank_bench.doctor.sanity_pairs import SANITY_PAIRS
 from rerank_bench.errors import ConfigError
+from rerank_bench.progress import use_reporter
 
 Pairs = list[tuple[str, str]]
 IS_RELEVANT = {pair.relevant: True for pair in SANITY_PAIRS} | {pair.irrelevant: False for pair in SANITY_PAIRS}
@@ -70,7 +72,10 @@ def test_the_demo_encoder_is_sound() -> None:
 
 def test_a_sound_callable(callables: ModuleType) -> None:
     callables.score = spread_out  # type: ignore[attr-defined]
-    found = examine("doctors_patients:score")
+    watcher = Watcher()
+    with use_reporter(watcher):
+        found = examine("doctors_patients:score", max_length=9)
+    assert watcher.notes == ["--max-length: no effect on doctors_patients:score"]
     assert found.relevant_above == found.num_queries == len(SANITY_PAIRS)
     expected = {"finite": "ok", "invariance": "ok", "sanity": "ok", "truncation": "ok", "saturation": "ok"}
     assert {name: status for name, status in status_of(found).items() if name != "precision"} == expected

@@ -66,6 +66,8 @@ def test_depth_draws(invoke: Invoke, before: Path, after: Path, tmp_path: Path) 
         (("inspect", "{after}", "--dataset", "hnd"), 5, "did you mean 'hand'"),
         (("inspect", "{after}", "--measure", "nope"), 2, "unknown measure 'nope'"),
         (("inspect", "{after}/nothing"), 2, "no such run"),
+        (("inspect", "{after}", "--json", "--format", "terminal"), 2, "--json and --format terminal contradict"),
+        (("diff", "{before}", "{after}", "--json", "--format", "markdown"), 2, "--format markdown contradict"),
         (("diff", "{before}", "{after}/hand.run.trec.gz"), 2, "a TREC run does not say"),
         (("depth", "{after}", "--plot", "x.pdf"), 2, "a picture is written as .png or .svg"),
     ],

@@ -11,10 +11,12 @@ import pytest
 from tiny_models import make_tokenizer, write_sequence_classifier
 from tiny_pairs import some_texts
 from typer.testing import CliRunner
+from watcher import Watcher
 
 from rerank_bench.cli.app import app
 from rerank_bench.errors import ConfigError, DataError, InvalidScoreError
 from rerank_bench.jobs.classify import ClassifyRequest, classify
+from rerank_bench.progress import use_reporter
 
 
 def write_pairs(path: Path, *, num_labels: int = 2, count: int = 60, seed: int = 0) -> Path:
@@ -126,8 +128,11 @@ def test_dev_thresholds_are_those_of_the_dev_pairs(tmp_path: Path) -> None:
 def test_any_model_that_scores_pairs_will_do(tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("question,answer,score\nstop a program,stop it,1\nread a file,go home,0\n")
-    result = run_classify("word_overlap:score", pairs)
+    watcher = Watcher()
+    with use_reporter(watcher):
+        result = run_classify("word_overlap:score", pairs)
     assert result["binary"]["roc_auc"]["value"] == 1.0
+    assert "--device: no effect on word_overlap:score" in watcher.notes
 
 
 # --- bad input --------------------------------------------------------------------------------------------------

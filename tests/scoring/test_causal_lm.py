@@ -425,3 +425,10 @@ def test_options_for_prompts_are_refused_elsewhere(classifier: Any) -> None:
         match=r"--instruction, --positive-token, --negative-token is for models of the families causal-lm and",
     ):
         load_scorer(str(classifier("bert")), device="cpu", instruction="find", **TOKENS)
+
+
+def test_a_label_is_refused_where_there_are_none(decoder: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"--positive-label is for models of .* sequence-classifier and onnx; .*causal"
+    ):
+        load_scorer(str(decoder("qwen3")), device="cpu", template=PLAIN, positive_label="1", **TOKENS)

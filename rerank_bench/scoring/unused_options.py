@@ -1,4 +1,7 @@
-"""Options that do nothing for some of the models of a run, said in a note."""
+"""Options that do nothing for some of the models of a command, said in a note.
+
+An option that a checkpoint's family does not take is an error when it is loaded (``loaded_scorer.py``).
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,13 @@ _SPELLINGS = {
 """Options that are called otherwise on the command line than in Python."""
 
 
-def note_unused_options(models: Sequence[ModelSpec], scorer: ScorerConfig, *, allow_missing_queries: bool) -> None:
+def note_unused_options(
+    models: Sequence[ModelSpec], scorer: ScorerConfig, *, allow_missing_queries: bool = False
+) -> None:
     """Say in a note which options that were given do nothing for which models.
 
     Args:
-        models: All models of the run.
+        models: All models of the command.
         scorer: Only what differs from the defaults was given.
         allow_missing_queries: Whether ``--allow-missing-queries`` was.
     """

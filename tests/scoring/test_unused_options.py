@@ -9,11 +9,11 @@ import pytest
 from watcher import Watcher
 
 from rerank_bench.pipeline.run import run
-from rerank_bench.pipeline.unused_options import note_unused_options
 from rerank_bench.progress import use_reporter
 from rerank_bench.scoring.external_options import ExternalOptions
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.specs import parse_model_spec
+from rerank_bench.scoring.unused_options import note_unused_options
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
 URL = "http://127.0.0.1:1/rerank"
