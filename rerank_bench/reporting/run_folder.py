@@ -7,14 +7,14 @@
     <dataset>.run.trec.gz                the candidates as the reranker orders them, with its scores
     <dataset>.missed.trec.gz             the scores of the positives that the first stage missed (injected view)
     <dataset>.qrels.gz                   the judgements
-    <dataset>.queries.csv                one row per query: first stage and reranked value of each measure and view
+    <dataset>.queries.csv                one row per query: first stage and reranked value of each measure and view;
+                                         .parquet from 10,000 queries on (``query_values``)
 
 The JSON is described by ``result.schema.json`` beside this file (JSON Schema 2020-12).
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,8 @@ from typing import Any
 
 from rerank_bench.errors import DataError
 from rerank_bench.records import CandidateSet, Evaluation, Qrels, Run
-from rerank_bench.storage import atomic_writer, read_json, remove_file, write_json
+from rerank_bench.reporting.query_values import write_query_values
+from rerank_bench.storage import read_json, remove_file, write_json
 from rerank_bench.trec_io import write_qrels, write_run
 
 SCHEMA_VERSION = 1
@@ -33,7 +34,6 @@ CANDIDATES_FILE = "{stem}.candidates.trec.gz"
 RUN_FILE = "{stem}.run.trec.gz"
 MISSED_FILE = "{stem}.missed.trec.gz"
 QRELS_FILE = "{stem}.qrels.gz"
-QUERIES_FILE = "{stem}.queries.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,25 +69,8 @@ def write_run_folder(
         write_run(folder / RUN_FILE.format(stem=stem), kept.reranked, run_name=run_name)
         write_run(folder / MISSED_FILE.format(stem=stem), kept.missed, run_name=run_name)
         write_qrels(folder / QRELS_FILE.format(stem=stem), kept.qrels)
-        write_query_values(folder / QUERIES_FILE.format(stem=stem), kept.evaluation)
+        write_query_values(folder, stem, kept.evaluation)
     write_json(folder / RESULT_FILE, result)
-
-
-def write_query_values(path: Path, evaluation: Evaluation) -> None:
-    """Write one row per (view, query): every measure's first-stage and reranked value, in full precision."""
-    with atomic_writer(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = list(dict.fromkeys(name for view in evaluation.views.values() for name in view.per_query))
-        columns = [column for name in names for column in (f"{name} first_stage", f"{name} reranked")]
-        writer.writerow(["view", "query_id", *columns])
-        for view_name, view in evaluation.views.items():
-            query_ids = dict.fromkeys(query_id for values in view.per_query.values() for query_id in values)
-            for query_id in query_ids:
-                cells: list[object] = []
-                for name in names:
-                    pair = view.per_query.get(name, {}).get(query_id)
-                    cells += ["", ""] if pair is None else [repr(pair[0]), repr(pair[1])]
-                writer.writerow([view_name, query_id, *cells])
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rerank_bench.errors import ComparisonError, DataError, ParseError, describe_unknown
+from rerank_bench.errors import ComparisonError, DataError, describe_unknown
 from rerank_bench.records import Qrels, Run, View
+from rerank_bench.reporting.query_values import PerQuery, find_query_values, read_query_values
 from rerank_bench.reporting.run_folder import (
     CANDIDATES_FILE,
     MISSED_FILE,
     QRELS_FILE,
-    QUERIES_FILE,
     RUN_FILE,
     file_stem,
     read_result,
 )
-from rerank_bench.storage import read_lines
 from rerank_bench.trec_io import read_qrels, read_run
-
-PerQuery = Mapping[str, Mapping[str, tuple[float, float]]]
-"""measure -> query_id -> (first stage, reranked)."""
 
 T = TypeVar("T")
 
@@ -75,11 +70,15 @@ class StoredResult:
             ParseError: A line of it cannot be read.
             ComparisonError: The run has no such data set.
         """
-        return self._read(dataset, QUERIES_FILE, lambda path: read_query_values(path, view))
+        self._check(dataset)
+        return read_query_values(find_query_values(self.folder, file_stem(dataset)), view)
 
-    def _read(self, dataset: str, template: str, read: Callable[[Path], T]) -> T:
+    def _check(self, dataset: str) -> None:
         if dataset not in self.result["datasets"]:
             raise ComparisonError(f"{self.folder}: " + describe_unknown("data set", [dataset], self.datasets))
+
+    def _read(self, dataset: str, template: str, read: Callable[[Path], T]) -> T:
+        self._check(dataset)
         path = self.folder / template.format(stem=file_stem(dataset))
         if not path.exists():
             msg = f"{path}: no such file, though result.json beside it names {dataset}; run the same command again"
@@ -96,33 +95,3 @@ def read_stored_result(path: str | Path) -> StoredResult:
     path = Path(path)
     result = read_result(path)
     return StoredResult(folder=path if path.is_dir() else path.parent, result=result)
-
-
-def read_query_values(path: str | Path, view: View) -> PerQuery:
-    """Return measure -> query_id -> (first stage, reranked) of one view, from a ``.queries.csv``.
-
-    Raises:
-        ParseError: The header or a line is not what ``write_query_values`` writes.
-    """
-    reader = csv.reader(line for _, line in read_lines(path))
-    header = next(reader, [])
-    first_names = [column.removesuffix(" first_stage") for column in header[2::2]]
-    second_names = [column.removesuffix(" reranked") for column in header[3::2]]
-    if header[:2] != ["view", "query_id"] or first_names != second_names:
-        expected = "view,query_id, then '<measure> first_stage' and '<measure> reranked' for each measure"
-        raise ParseError(path, 1, f"the header is {','.join(header)!r}, expected {expected}")
-    values: dict[str, dict[str, tuple[float, float]]] = {}
-    for cells in reader:
-        if len(cells) != len(header):
-            raise ParseError(path, reader.line_num, f"expected {len(header)} cells, found {len(cells)}")
-        if cells[0] != view:
-            continue
-        for name, first_stage, reranked in zip(first_names, cells[2::2], cells[3::2], strict=True):
-            if first_stage == reranked == "":  # the view has no such measure
-                continue
-            try:
-                pair = (float(first_stage), float(reranked))
-            except ValueError as error:
-                raise ParseError(path, reader.line_num, f"{name} of query {cells[1]!r}: {error}") from error
-            values.setdefault(name, {})[cells[1]] = pair
-    return values
