@@ -72,7 +72,8 @@ FirstStage = Annotated[
     typer.Option(
         metavar="NAME|RUN",
         help="bm25 (Lucene variant, stemmed), rank-bm25 (Okapi, as that package scores), published (the pinned NanoBEIR "
-        "lists), dense:MODEL (exact search with a bi-encoder), fusion:A+B (reciprocal ranks), or a TREC run file.",
+        "lists), dense:MODEL (exact search with a bi-encoder; a hub id may end in @REVISION), fusion:A+B (reciprocal ranks), "
+        "or a TREC run file.",
     ),
 ]
 Measures = Annotated[

@@ -22,7 +22,7 @@ class DenseStage:
     """``dense:MODEL``: the nearest documents by a bi-encoder's vectors."""
 
     model: str
-    """Folder, hub id or ``demo``."""
+    """Folder, hub id (if wanted with ``@revision``) or ``demo``."""
 
 
 @dataclass(frozen=True, slots=True)

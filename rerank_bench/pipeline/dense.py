@@ -30,7 +30,7 @@ def dense_candidates(dataset: Dataset, model: str, *, depth: int, device: str = 
 
     Args:
         dataset: Queries and collection.
-        model: Folder, hub id or ``demo``.
+        model: Folder, hub id (if wanted with ``@revision``) or ``demo``.
         depth: Documents per query.
         device: Where texts are encoded and vectors are compared.
 

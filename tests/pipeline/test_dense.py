@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loopback_hub import LoopbackHub, use_hub
 from numpy.typing import NDArray
 from tiny_models import write_encoder
 from tiny_static import WORDS, load_reference, write_static_embedding
@@ -66,6 +67,10 @@ def make_dataset(*, num_docs: int = 400, seed: int = 0, drops_self_match: bool =
             drops_self_match=drops_self_match,
         )
     )
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +194,25 @@ def test_fusion_adds_reciprocal_ranks(static: Path) -> None:
         np.testing.assert_allclose(docs.scores, [scores[d] for d in expected], rtol=1e-6)
     shorter = build_candidates(dataset, first_stage=f"fusion:bm25+dense:{static}", depth=10)
     assert all(docs.doc_ids == fused.by_query[q].doc_ids[:10] for q, docs in shorter.by_query.items())
+
+
+def test_a_revision_of_a_hub_model_is_pinned_and_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dataset = make_dataset(num_docs=200)
+    with LoopbackHub() as hub:
+        use_hub(monkeypatch, hub, tmp_path / "home")
+        folders = [write_encoder(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
+        commits = [hub.add_repository("owner/encoder", files_of(f), repository_type="model") for f in folders]
+        pinned = [build_candidates(dataset, first_stage=f"dense:owner/encoder@{c}", depth=9) for c in commits]
+        newest = build_candidates(dataset, first_stage="dense:owner/encoder", depth=9)
+        fused = build_candidates(dataset, first_stage=f"fusion:bm25+dense:owner/encoder@{commits[0]}", depth=9)
+    assert [found.first_stage["model"]["revision"] for found in pinned] == commits
+    assert pinned[0].first_stage["name"] == "dense:owner/encoder"
+    assert pinned[0].fingerprint != pinned[1].fingerprint == newest.fingerprint
+    own = build_candidates(dataset, first_stage=f"dense:{folders[0]}", depth=9)
+    assert {q: d.doc_ids for q, d in own.by_query.items()} == {q: d.doc_ids for q, d in pinned[0].by_query.items()}
+    assert commits[0] in json.dumps(fused.first_stage)
+    with pytest.raises(ConfigError, match=r"model '.*@.*': no such folder"):
+        build_candidates(dataset, first_stage=f"dense:{folders[0]}@{commits[0]}", depth=9)
 
 
 def test_the_retrieved_view_of_dense_candidates_by_one_command(static: Path, tmp_path: Path) -> None:
