@@ -34,17 +34,11 @@ def classify(
         typer.Option(metavar="DIR", help="Write result.json, precision-recall.png and calibration.png there."),
     ] = None,
     positive_label: options.PositiveLabel = None,
-    revision: Annotated[
-        str | None, typer.Option(metavar="REV", help="Revision of a hub model: commit, tag or branch.")
-    ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Let the model bring code of its own.")
-    ] = False,
-    max_length: Annotated[int | None, typer.Option(metavar="N", help="Tokens of a pair at most.")] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    dtype: Annotated[
-        options.DtypeChoice, typer.Option(metavar="NAME", help="Precision: auto, float32, bfloat16 or float16.")
-    ] = options.DtypeChoice.auto,
+    revision: options.Revision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    max_length: options.MaxLength = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = options.DtypeChoice.auto,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:

@@ -18,27 +18,12 @@ def doctor(
         str,
         typer.Option("--model", "-m", metavar="SPEC", help="Hub id, local folder, demo or module:callable."),
     ] = "demo",
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    dtype: Annotated[
-        options.DtypeChoice,
-        typer.Option(metavar="NAME", help="Width of the trunk: auto, float32, bfloat16 or float16."),
-    ] = options.DtypeChoice.auto,
-    max_length: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Tokens per pair; default: what the checkpoint says.")
-    ] = None,
-    family: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Overrides the family that the checkpoint's files state.")
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(metavar="REV", help="Revision of a hub model: commit, tag or branch.")
-    ] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code",
-            help="Let the checkpoint run Python code of its own; of a hub model, at --revision COMMIT only.",
-        ),
-    ] = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = options.DtypeChoice.auto,
+    max_length: options.MaxLength = None,
+    family: options.Family = None,
+    revision: options.Revision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     code_revision: options.CodeRevision = None,
     positive_label: options.PositiveLabel = None,
     instruction: options.Instruction = None,

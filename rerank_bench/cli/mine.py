@@ -154,7 +154,7 @@ def mine(
             rich_help_panel=CHOICE_PANEL,
         ),
     ] = False,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: options.Device = "auto",
     dtype: Annotated[
         options.DtypeChoice,
         typer.Option(metavar="NAME", help="Precision of the models: auto, float32, bfloat16, float16."),

@@ -57,6 +57,12 @@ Quiet = Annotated[
         "--quiet", "-q", help="No progress and no notes; errors are still shown.", rich_help_panel=OUTPUT_PANEL
     ),
 ]
+Datasets = Annotated[
+    list[str] | None, typer.Option("--dataset", "-d", metavar="NAME|FOLDER", help="Data set or folder; repeatable.")
+]
+Suites = Annotated[
+    list[str] | None, typer.Option("--suite", "-s", metavar="NAME", help="Suite of data sets; repeatable.")
+]
 Depth = Annotated[str, typer.Option(metavar="N", help="Documents that the first stage keeps per query.")]
 Depths = Annotated[
     str,
@@ -83,6 +89,56 @@ Measures = Annotated[
 View = Annotated[
     ViewChoice,
     typer.Option(metavar="VIEW", help="The view that tables lead with: end_to_end, injected or retrieved."),
+]
+Device = Annotated[
+    str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MODEL_PANEL)
+]
+Dtype = Annotated[
+    DtypeChoice,
+    typer.Option(
+        metavar="NAME",
+        help="Width of the trunk: auto (bfloat16 on CUDA, float32 elsewhere), float32, bfloat16 or float16.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Tokens per pair; default: what the checkpoint says.", rich_help_panel=MODEL_PANEL
+    ),
+]
+BatchTokens = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Padded tokens per batch; default: chosen for the device.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Family = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Overrides the family that the checkpoint's files state, such as sequence-classifier, bi-encoder or onnx.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REV",
+        help="Revision of a hub model: commit, tag or branch; of an endpoint: what you call its deployment.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Let the checkpoint run Python code of its own; of a hub model, at --revision COMMIT only.",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 Devices = Annotated[
     str | None,

@@ -15,44 +15,22 @@ def plan(
     model: Annotated[
         list[str] | None, typer.Option("--model", "-m", metavar="SPEC", help="As for run; repeatable.")
     ] = None,
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option("--dataset", "-d", metavar="NAME|FOLDER", help="Data set or folder; repeatable."),
-    ] = None,
-    suite: Annotated[
-        list[str] | None, typer.Option("--suite", "-s", metavar="NAME", help="Suite of data sets; repeatable.")
-    ] = None,
+    dataset: options.Datasets = None,
+    suite: options.Suites = None,
     first_stage: options.FirstStage = "bm25",
     depth: options.Depths = "100",
     split: options.Split = "test",
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only the first N queries of each data set.")
     ] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: options.Device = "auto",
     devices: options.Devices = None,
-    dtype: Annotated[
-        options.DtypeChoice,
-        typer.Option(metavar="NAME", help="Width of the trunk: auto, float32, bfloat16 or float16."),
-    ] = options.DtypeChoice.auto,
-    max_length: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Tokens per pair; default: what the checkpoint says.")
-    ] = None,
-    batch_tokens: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Padded tokens per batch; default: chosen for the device.")
-    ] = None,
-    family: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Overrides the family that the checkpoint's files state.")
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(metavar="REV", help="Revision of a hub model: commit, tag or branch.")
-    ] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code",
-            help="Let the checkpoint run Python code of its own; of a hub model, at --revision COMMIT only.",
-        ),
-    ] = False,
+    dtype: options.Dtype = options.DtypeChoice.auto,
+    max_length: options.MaxLength = None,
+    batch_tokens: options.BatchTokens = None,
+    family: options.Family = None,
+    revision: options.Revision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     code_revision: options.CodeRevision = None,
     positive_label: options.PositiveLabel = None,
     instruction: options.Instruction = None,

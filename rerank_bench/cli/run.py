@@ -28,13 +28,8 @@ def run(
             "random, oracle); repeatable. Default: demo and the three baselines.",
         ),
     ] = None,
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option("--dataset", "-d", metavar="NAME|FOLDER", help="Data set or folder; repeatable."),
-    ] = None,
-    suite: Annotated[
-        list[str] | None, typer.Option("--suite", "-s", metavar="NAME", help="Suite of data sets; repeatable.")
-    ] = None,
+    dataset: options.Datasets = None,
+    suite: options.Suites = None,
     first_stage: options.FirstStage = "bm25",
     depth: options.Depths = "100",
     measure: options.Measures = None,
@@ -63,64 +58,18 @@ def run(
             help="Score the I-th of N parts only, for rerank-bench merge; auto: this process's part under torchrun or SLURM.",
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=options.MODEL_PANEL)
-    ] = "auto",
+    device: options.Device = "auto",
     devices: options.Devices = None,
     engine: options.Engine = options.EngineChoice.local,
     ray_address: options.RayAddress = None,
     ray_cores: options.RayCores = None,
-    dtype: Annotated[
-        options.DtypeChoice,
-        typer.Option(
-            metavar="NAME",
-            help="Width of the trunk: auto (bfloat16 on CUDA, float32 elsewhere), float32, bfloat16 or float16.",
-            rich_help_panel=options.MODEL_PANEL,
-        ),
-    ] = options.DtypeChoice.auto,
+    dtype: options.Dtype = options.DtypeChoice.auto,
     check_dtype: options.CheckDtype = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Tokens per pair; default: what the checkpoint says.",
-            rich_help_panel=options.MODEL_PANEL,
-        ),
-    ] = None,
-    batch_tokens: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Padded tokens per batch; default: chosen for the device.",
-            rich_help_panel=options.MODEL_PANEL,
-        ),
-    ] = None,
-    family: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Overrides the family that the checkpoint's files state, such as sequence-classifier, bi-encoder or onnx.",
-            rich_help_panel=options.MODEL_PANEL,
-        ),
-    ] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REV",
-            help="Revision of a hub model: commit, tag or branch; of an endpoint: what you call its deployment.",
-            rich_help_panel=options.MODEL_PANEL,
-        ),
-    ] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code",
-            help="Let the checkpoint run Python code of its own; of a hub model, at --revision COMMIT only.",
-            rich_help_panel=options.MODEL_PANEL,
-        ),
-    ] = False,
+    max_length: options.MaxLength = None,
+    batch_tokens: options.BatchTokens = None,
+    family: options.Family = None,
+    revision: options.Revision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     code_revision: options.CodeRevision = None,
     positive_label: options.PositiveLabel = None,
     instruction: options.Instruction = None,
