@@ -9,7 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from rerank_bench.training.checks import DataReport
-    from rerank_bench.training.trainer import TrainingOutcome
+    from rerank_bench.training.outcome import TrainingOutcome
 
 MAX_DOCS_SHOWN = 3
 TEXT_CHARS = 160

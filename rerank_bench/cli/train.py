@@ -78,6 +78,7 @@ def train(
     group_by_length: given.GroupByLength = None,
     seed: given.Seed = None,
     log_steps: given.LogSteps = None,
+    log_to: given.LogTo = None,
     evaluate: given.Evaluate = None,
     eval_steps: given.EvalSteps = None,
     eval_dtype: given.EvalDtype = None,
@@ -116,5 +117,6 @@ def _request(values: dict[str, Any]) -> Any:
     names = values.keys() - {"preset", "out", "check", "json", "quiet", "data", "top_k"}
     fields = {name: getattr(values[name], "value", values[name]) for name in names}
     fields |= {"sources": values["data"], "k": values["top_k"]}
+    fields |= {"log_to": [str(logger) for logger in values["log_to"] or ()]}
     base = None if values["preset"] is None else preset(values["preset"])
     return override(base, parse_choices(fields))

@@ -67,6 +67,14 @@ class DropChoice(StrEnum):
     all = "all"
 
 
+class LoggerChoice(StrEnum):
+    """Where the log goes beside log.csv."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    trackio = "trackio"
+
+
 class TrainDeviceChoice(StrEnum):
     """Where to train."""
 
@@ -220,6 +228,15 @@ GroupByLength = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(metavar="N", min=0, help="Default: 12.", rich_help_panel=RECIPE_PANEL)]
+LogTo = Annotated[
+    list[LoggerChoice] | None,
+    typer.Option(
+        "--log-to",
+        metavar="NAME",
+        help="Log to tensorboard, wandb or trackio, too (pip install NAME); repeatable.",
+        rich_help_panel=RECIPE_PANEL,
+    ),
+]
 LogSteps = Annotated[int | None, _whole("Steps between lines of log.csv; default: 50.", RECIPE_PANEL)]
 Evaluate = Annotated[
     list[str] | None,
@@ -242,8 +259,8 @@ BestBy = Annotated[
     str | None,
     typer.Option(
         metavar="VALUE",
-        help="Keep the checkpoint that is best by: nDCG@10 (the mean), 'NAME nDCG@10', 'NAME RR@10', loss or "
-        "average_precision; none keeps the last.",
+        help="Keep the checkpoint that is best by: nDCG@10 (the mean), 'NAME nDCG@10', 'NAME RR@10', loss, "
+        "average_precision, accuracy or f1; none keeps the last.",
         rich_help_panel=EVALUATION_PANEL,
     ),
 ]

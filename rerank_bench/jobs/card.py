@@ -10,6 +10,7 @@ from typing import Any
 
 from rerank_bench.errors import ConfigError, DataError, ScoringError
 from rerank_bench.progress import note
+from rerank_bench.reporting.card_classification import held_out_result
 from rerank_bench.reporting.card_training import TrainingRecord
 from rerank_bench.reporting.model_card import CardFacts, render_card
 from rerank_bench.reporting.run_folder import RESULT_FILE, read_result
@@ -17,6 +18,7 @@ from rerank_bench.scoring.file_fingerprints import fingerprint_files
 from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.specs import parse_model_spec
+from rerank_bench.storage import read_json
 from rerank_bench.training.job_folder import FINISHED, LOG, RECORD, read_job
 from rerank_bench.training.recipe import Recipe
 
@@ -30,7 +32,7 @@ def make_card(location: str | Path) -> str:
     """Return the card of what stands at a place.
 
     Args:
-        location: A run folder, its ``result.json``, or the folder of a finished training.
+        location: A run folder or what ``classify --out`` made, its ``result.json``, or the folder of a finished training.
 
     Raises:
         DataError: Nothing of the kind stands there, or it is not finished.
@@ -42,7 +44,19 @@ def make_card(location: str | Path) -> str:
     if not path.exists():
         msg = f"{path}: no such run folder or checkpoint; `rerank-bench run --model MODEL` makes a run folder"
         raise DataError(msg)
+    file = path / RESULT_FILE if path.is_dir() else path
+    result = read_json(file) if file.is_file() else None
+    if isinstance(result, dict) and "num_pairs" in result:  # what `classify --out` wrote
+        return render_card(_classification_facts(result))
     return render_card(_run_facts(read_result(path), path))
+
+
+def _classification_facts(result: Mapping[str, Any]) -> CardFacts:
+    model = result["model"]
+    folder = Path(model["spec"]).expanduser()
+    training = _training_of(folder, result) if (folder / RECORD).is_file() else None
+    hub_id = hub_id_of([model["spec"]]) if model["revision"] else None
+    return CardFacts(name=model["name"], classification=result, training=training, hub_id=hub_id)
 
 
 def _run_facts(result: Mapping[str, Any], path: Path) -> CardFacts:
@@ -75,7 +89,9 @@ def _training_facts(folder: Path) -> CardFacts:
         for path in sorted((folder / EVALUATIONS).glob("*.json"))
         if (result := read_result(path))["model"]["weights_fingerprint"] == weights
     ]
-    return CardFacts(name=folder.resolve().name, results=results, training=training)
+    return CardFacts(
+        name=folder.resolve().name, results=results, training=training, classification=held_out_result(training)
+    )
 
 
 def weights_of(folder: Path) -> str:

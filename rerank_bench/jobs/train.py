@@ -12,13 +12,14 @@ from rerank_bench.jobs.training_card import complete_record, is_first_process, w
 from rerank_bench.jobs.training_data import TrainingData, load_training_data
 from rerank_bench.provenance import describe_invocation
 from rerank_bench.training.energy import measure_energy
+from rerank_bench.training.energy_estimate import can_estimate, estimate_energy
 from rerank_bench.training.job_folder import check_folder
 from rerank_bench.training.loss_choice import check_examples, check_texts
 from rerank_bench.training.request import TrainingRequest
 
 if TYPE_CHECKING:
     from rerank_bench.training.checks import DataReport
-    from rerank_bench.training.trainer import TrainingOutcome
+    from rerank_bench.training.outcome import TrainingOutcome
 
 
 def run_training(request: TrainingRequest, folder: Path) -> TrainingOutcome:
@@ -31,9 +32,12 @@ def run_training(request: TrainingRequest, folder: Path) -> TrainingOutcome:
     Raises:
         RerankBenchError: What is wrong with the request, the data, the base model or the folder.
     """
-    from rerank_bench.training.trainer import Watch, train
+    from rerank_bench.training.loggers import check_loggers
+    from rerank_bench.training.trainer import train
+    from rerank_bench.training.watch import Watch
 
     check_folder(folder)
+    check_loggers(request.log_to)  # not after minutes of reading data
     data = load_training_data(request)
     evaluate = None
     if data.evaluations:
@@ -41,7 +45,7 @@ def run_training(request: TrainingRequest, folder: Path) -> TrainingOutcome:
         if request.recipe.trust_remote_code:
             scorer["trust_remote_code"] = True  # a checkpoint brings the base model's code along
         evaluate = make_evaluate(data.evaluations, scorer=scorer, keep=folder / EVALUATIONS)
-    with measure_energy() as energy:
+    with estimate_energy() if can_estimate() and is_first_process() else measure_energy() as energy:
         outcome = train(
             request.recipe,
             data.training,
@@ -50,6 +54,7 @@ def run_training(request: TrainingRequest, folder: Path) -> TrainingOutcome:
             about=_about(request, data),
             watch=Watch(held_out=data.held_out, evaluate=evaluate, best_by=request.best_by),
             device=request.device,
+            log_to=request.log_to,
         )
     if is_first_process():
         complete_record(folder, request, data, energy)
@@ -101,6 +106,7 @@ def _about(request: TrainingRequest, data: TrainingData) -> dict[str, Any]:
         "columns": data.training.columns,
         "dropped": data.dropped,
         "built": data.built,
+        "held_out_examples": None if data.held_out is None else len(data.held_out),
         "contamination": {found.name: found.describe() for found in data.contamination},
         "eval_dtype": request.eval_dtype,
         "provenance": describe_invocation(),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from rerank_bench.reporting.card_classification import classification_values
 from rerank_bench.reporting.card_values import SHOWN_MEASURES, measure_name, views_of
 
 if TYPE_CHECKING:
@@ -45,6 +47,10 @@ def render_metadata(facts: CardFacts) -> str:
         fields |= {"library_name": "transformers", "base_model": facts.training.base_hub_id}
         fields["datasets"] = [facts.training.data_hub_id] if facts.training.data_hub_id else None
         fields["tags"].insert(0, f"loss:{facts.training.loss['name']}")
+    if facts.classification is not None:
+        hub_id = facts.training.data_hub_id if facts.training is not None else None
+        pairs = PurePath(str(facts.classification["pairs"])).name
+        values += classification_values(facts.classification, dataset_type=hub_id or pairs)
     if values:
         fields |= {"model_name": facts.name, "eval_results": values}
     return f"---\n{ModelCardData(**fields).to_yaml()}\n---\n"

@@ -16,7 +16,9 @@ MAX_LOSS_ROWS = 40
 _TEXT_CHARS = 240
 _DOCS_SHOWN = 3
 _LOG_FIRST = ("epoch", "step", "loss", "held-out loss")
-_LOG_LEFT_OUT = frozenset({"learning_rate", "grad_norm", "seconds"})
+_LOG_LEFT_OUT = frozenset(
+    {"learning_rate", "grad_norm", "seconds", "accuracy_threshold", "f1_threshold", "f1_precision", "f1_recall"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,7 @@ class TrainingRecord:
     @property
     def chosen_by_evaluation(self) -> bool:
         """Whether the weights are the best by a ranking measure, not the last or the best on held-out examples."""
-        return self.record["outcome"]["best_by"] not in {None, "loss", "average_precision"}
+        return self.record["outcome"]["best_by"] not in {None, "loss", "average_precision", "accuracy", "f1"}
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -260,7 +262,9 @@ def _energy(energy: Mapping[str, Any] | None) -> str:
     if not energy:
         return "unknown (no energy counter could be read on this machine)"
     parts = ", ".join(f"{escape_markdown(name)} {joules / 3600:.2f} Wh" for name, joules in energy["joules"].items())
-    return f"{parts} (the parts of the machine that have a counter; emissions depend on where it stands, and are not known)"
+    source = energy.get("source", "counters")
+    said = "the parts of the machine that have a counter" if source == "counters" else f"as {source} estimates it"
+    return f"{parts} ({said}; emissions depend on where the machine stands, and are not known)"
 
 
 def _command(command: str | None) -> str | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_bench.errors import ConfigError
+from rerank_bench.reporting.card_classification import CLASSIFICATION_VALUES, render_classification
 from rerank_bench.reporting.card_training import TrainingRecord, render_training, render_training_data, saved_line
 from rerank_bench.reporting.card_values import render_conditions, render_values
 from rerank_bench.reporting.citations import render_citations
@@ -36,20 +37,28 @@ _KIND_OF_FAMILY = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """What a card is made from; at least one of the two is there."""
+    """What a card is made from; a result, a training or a classification is there at least."""
 
     name: str
     """What the model is called."""
     results: Sequence[Mapping[str, Any]] = ()
     """Contents of ``result.json``, all of the same weights."""
     training: TrainingRecord | None = None
+    classification: Mapping[str, Any] | None = None
+    """What was measured on labelled pairs, in the form of ``card_classification``."""
     hub_id: str | None = None
     """Where the model itself is published."""
 
     @property
     def family(self) -> str:
         """The model's family; a training makes a classifier with one logit."""
-        return str(self.results[0]["model"]["family"]) if self.results else "sequence-classifier"
+        return str(self.model.get("family", "sequence-classifier"))
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """What a result says of the model, empty where there is none."""
+        measured = [*self.results, *([self.classification] if self.classification else [])]
+        return dict(measured[0].get("model", {})) if measured else {}
 
 
 def render_card(facts: CardFacts) -> str:
@@ -70,7 +79,9 @@ def render_card(facts: CardFacts) -> str:
         parts += render_values(facts.results)
         parts += ["### What the values stand on", render_conditions(facts.results)]
     else:
-        parts.append(_without_results(facts.training))
+        parts.append(_without_results(facts))
+    if facts.classification is not None:
+        parts += ["### Pair classification", render_classification(facts.classification)]
     if facts.training is not None:
         parts += ["## Training data", render_training_data(facts.training)]
         parts += ["## Training", render_training(facts.training)]
@@ -119,10 +130,12 @@ def _introduction(facts: CardFacts) -> str:
     return what
 
 
-def _without_results(training: TrainingRecord | None) -> str:
+def _without_results(facts: CardFacts) -> str:
     """Return what is known of a model that was measured on no data set: its values on held-out examples, if any."""
+    training = facts.training
     values = training.record["outcome"]["values"] if training else {}
-    lines = [[f"held-out {name.removeprefix('held-out ')}", f"{value:.4f}"] for name, value in values.items()]
+    shown = {name: value for name, value in values.items() if name not in CLASSIFICATION_VALUES}
+    lines = [[f"held-out {name.removeprefix('held-out ')}", f"{value:.4f}"] for name, value in shown.items()]
     table = f"\n\n{render_markdown_table(['measure', 'value'], lines, num_left=1)}" if lines else ""
     chosen = training is not None and training.record["outcome"]["best_by"] is not None
     note = " The weights were chosen by their value on these examples, which flatters them a little." if chosen else ""
@@ -130,7 +143,7 @@ def _without_results(training: TrainingRecord | None) -> str:
 
 
 def _model(facts: CardFacts) -> str:
-    model = facts.results[0]["model"] if facts.results else {}
+    model = facts.model
     rows = {
         "family": facts.family,
         "architecture": model.get("architecture"),
@@ -169,8 +182,9 @@ def _versions(facts: CardFacts) -> str:
     sources = {}
     if facts.training is not None:
         sources["training"] = facts.training.provenance
-    if facts.results:
-        sources["evaluation"] = facts.results[0].get("provenance", {})
+    measured = [*facts.results, *([facts.classification] if facts.classification else [])]
+    if measured and "provenance" in measured[0]:
+        sources["evaluation"] = measured[0]["provenance"]
     rows = {title: {"rerank-bench": p.get("rerank_bench"), "python": p.get("python")} for title, p in sources.items()}
     for title, provenance in sources.items():
         rows[title] |= provenance.get("versions", {})

@@ -13,9 +13,10 @@ from typing import Any
 from transformers import TrainerCallback
 
 from rerank_bench.progress import Advance, note, track
+from rerank_bench.training.held_out import DETAILS
 from rerank_bench.training.job_folder import column_name, write_log
 
-NOT_SHOWN = frozenset({"epoch", "seconds", "grad_norm"})
+NOT_SHOWN = frozenset({"epoch", "seconds", "grad_norm", *DETAILS})
 """Values of the log file that a line on the terminal leaves out."""
 
 
@@ -59,7 +60,9 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # transformers h
         state, values = event[1], logs or {}
         if not state.is_world_process_zero or "train_runtime" in values:
             return
-        shown = ", ".join(f"{column_name(name)} {value:.4g}" for name, value in values.items() if name not in NOT_SHOWN)
+        shown = ", ".join(
+            f"{column_name(name)} {value:.4g}" for name, value in values.items() if column_name(name) not in NOT_SHOWN
+        )
         left = self._seconds_left(state) if "loss" in values else None
         note(f"step {state.global_step}/{state.max_steps}: {shown}" + (f", {left:.0f} s left" if left else ""))
 

@@ -17,6 +17,7 @@ from typing import Any
 POWERCAP = Path("/sys/class/powercap")
 SAMPLE_SECONDS = 30.0
 """RAPL's counters go round after 2^18 J or so: at 1 kW after more than four minutes."""
+COUNTERS = "counters"
 _NVML_LIBRARY = "libnvidia-ml.so.1"
 
 
@@ -35,10 +36,12 @@ class EnergyUse:
     """Joules since the measurement began, by part of the machine; empty where there is no counter."""
 
     joules: dict[str, float] = field(default_factory=dict)
+    source: str = COUNTERS
+    """What gave the figures; CodeCarbon's are estimates where the machine lets nobody read a counter."""
 
     def as_dict(self) -> dict[str, Any] | None:
         """Return what a training's record says, ``None`` where nothing could be read."""
-        return {"joules": dict(self.joules)} if self.joules else None
+        return {"joules": dict(self.joules), "source": self.source} if self.joules else None
 
 
 @contextlib.contextmanager

@@ -121,10 +121,12 @@ class TrainingRequest:
     eval_dtype: str = "auto"
     """Precision of the evaluations' scores, as ``rerank-bench run --dtype`` takes it."""
     best_by: str | None = None
-    """Value that chooses the checkpoint: ``nDCG@10`` (the mean), ``NAME nDCG@10``, ``NAME RR@10``, ``loss`` or
-    ``average_precision``; ``None`` keeps the last."""
+    """Value that chooses the checkpoint: ``nDCG@10`` (the mean), ``NAME nDCG@10``, ``NAME RR@10``, ``loss``,
+    ``average_precision``, ``accuracy`` or ``f1``; ``None`` keeps the last."""
     device: str = "auto"
     """``auto`` or ``cpu``."""
+    log_to: tuple[str, ...] = ()
+    """Where the log goes beside ``log.csv``: ``tensorboard``, ``wandb``, ``trackio``."""
     preset: str | None = None
     """Name of the preset that it came from."""
 

@@ -68,7 +68,10 @@ def training_settings(
         greater_is_better=best_by != LOSS if best_by else None,
         remove_unused_columns=False,
         disable_tqdm=True,
-        report_to="none",
+        report_to="none",  # the loggers are ours to make
+        run_name=folder.resolve().name,
+        project="rerank-bench",
+        trackio_static_space_id=False,  # nothing goes to the hub
         log_level="error",
         dataloader_pin_memory=not on_cpu,
     )

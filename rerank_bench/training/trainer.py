@@ -6,78 +6,25 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from accelerate.utils import broadcast_object_list
-
-from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.progress import note
 from rerank_bench.scoring.loading import quiet_transformers
 from rerank_bench.training.base_model import load_base
-from rerank_bench.training.callbacks import LogWriter, ProgressCallback, StopAtTheEnd
-from rerank_bench.training.collation import Collator, ExampleItems, score_batch
+from rerank_bench.training.collation import Collator
 from rerank_bench.training.curves import draw_curves
 from rerank_bench.training.examples import Examples
-from rerank_bench.training.held_out import AVERAGE_PRECISION, LOSS, can_average_precision, held_out_values
-from rerank_bench.training.job_folder import CHECKPOINT_PREFIX, column_name, finish_job, open_job
-from rerank_bench.training.loss_choice import check_examples, check_texts, loss_function
+from rerank_bench.training.group_trainer import GroupTrainer
+from rerank_bench.training.job_folder import CHECKPOINT_PREFIX, finish_job, open_job
+from rerank_bench.training.loggers import check_loggers, logging_to, make_loggers
+from rerank_bench.training.loss_choice import check_examples, check_texts
+from rerank_bench.training.outcome import TrainingOutcome
 from rerank_bench.training.recipe import Recipe
 from rerank_bench.training.settings import training_settings
-
-Evaluate = Callable[[Path], Mapping[str, float]]
-"""Checkpoint folder -> name -> value; higher is better."""
-
-EVALUATED = ".evaluated"
-"""Folder inside the job's where the weights stand while they are evaluated."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
-    """What is measured while a training runs."""
-
-    held_out: Examples | None = None
-    """Examples for ``loss`` and, for labelled pairs, ``average_precision``."""
-    evaluate: Evaluate | None = None
-    """Measures a checkpoint; called with a folder whose content is that of the checkpoint."""
-    best_by: str | None = None
-    """Name of the value that chooses the checkpoint to keep; ``None`` keeps the last."""
-
-    @property
-    def measures(self) -> bool:
-        """Whether there is anything to measure."""
-        return self.held_out is not None or self.evaluate is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingOutcome:
-    """What one training made."""
-
-    folder: Path
-    """The checkpoint: the best one by ``best_by``, else the last."""
-    steps: int
-    """Optimizer steps in all, over every part of an interrupted job."""
-    saved_step: int
-    """The step whose weights were kept."""
-    best_by: str | None
-    best_value: float | None
-    values: Mapping[str, float]
-    """What was measured at ``saved_step``."""
-    seconds: float
-    """Of this process; an interrupted job took longer."""
-    resumed_from: int
-    """Step that this process began at."""
-    precision: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return every field, JSON-able."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"folder": str(self.folder)}
+from rerank_bench.training.watch import Watch, check_watch
 
 
 def train(
@@ -89,6 +36,7 @@ def train(
     about: Mapping[str, Any] | None = None,
     watch: Watch | None = None,
     device: str = "auto",
+    log_to: Sequence[str] = (),
 ) -> TrainingOutcome:
     """Train, or go on training, and write the checkpoint.
 
@@ -100,16 +48,19 @@ def train(
         about: What else ``training.json`` shall say.
         watch: What is measured on the way; ``None`` for nothing.
         device: ``auto`` or ``cpu``.
+        log_to: Where the log goes beside ``log.csv``; see ``loggers``.
 
     Raises:
         DataError: The data do not suit the loss.
         ConfigError: The folder holds something else, or the recipe contradicts itself or the machine.
         ScoringError: The base model is incomplete, or the loss is NaN or infinite.
+        EnvironmentMissingError: The package of a logger is missing, or it cannot begin.
     """
     watch = watch or Watch()
+    check_loggers(log_to)
     check_texts(examples)
     check_examples(examples, recipe.loss)
-    _check_best_by(watch, recipe)
+    check_watch(watch, recipe)
     model, tokenizer, max_length = load_base(recipe)
     if recipe.gradient_checkpointing:
         # Renamed in transformers 5.x; the older name goes in 6.
@@ -127,192 +78,17 @@ def train(
         args=settings,
         collator=collator,
         tokenizer=tokenizer,
+        loggers=make_loggers(log_to, folder),
     )
     resumed_from = 0
     if checkpoint is not None:
         resumed_from = int(checkpoint.name.removeprefix(CHECKPOINT_PREFIX))
         note(f"{folder}: going on from step {resumed_from}")
     started = time.perf_counter()
-    with quiet_transformers():
+    with quiet_transformers(), logging_to(log_to):
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     outcome = trainer.keep_best(folder, seconds=time.perf_counter() - started, resumed_from=resumed_from)
     if trainer.is_world_process_zero():
         draw_curves(folder, trainer.state.log_history)
         finish_job(folder, outcome.as_dict())
     return outcome
-
-
-class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers has no types
-    """transformers' Trainer over groups of documents, with losses and an evaluation of our own."""
-
-    def __init__(
-        self,
-        *,
-        recipe: Recipe,
-        examples: Examples,
-        watch: Watch,
-        model: Any,
-        args: transformers.TrainingArguments,
-        collator: Collator,
-        tokenizer: Any,
-    ) -> None:
-        callbacks: list[transformers.TrainerCallback] = [StopAtTheEnd(), ProgressCallback(), LogWriter()]
-        if recipe.patience is not None:
-            callbacks.append(transformers.EarlyStoppingCallback(early_stopping_patience=recipe.patience))
-        super().__init__(
-            model=model,
-            args=args,
-            data_collator=collator,
-            train_dataset=ExampleItems(examples),
-            eval_dataset=ExampleItems(examples),  # never read: ``evaluate`` is ours; the base class wants one
-            processing_class=tokenizer,
-            callbacks=callbacks,
-        )
-        self.remove_callback(transformers.PrinterCallback)  # prints to stdout, which is for results
-        self.model_accepts_loss_kwargs = False  # our losses are means over a part of the batch
-        self._recipe = recipe
-        self._examples = examples
-        self._watch = watch
-        self._loss = loss_function(recipe.loss)
-        self._started = time.perf_counter()
-        self.control: Any
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,  # noqa: FBT001, FBT002  the base class's signature
-        num_items_in_batch: Any = None,  # noqa: ARG002
-    ) -> Any:
-        """Return the recipe's loss of a batch, () float32."""
-        scores = score_batch(model, inputs)  # (B, G)
-        with torch.autocast(scores.device.type, enabled=False):
-            loss = self._loss(scores, inputs["targets"], inputs["mask"])
-        if not torch.isfinite(loss):
-            self._refuse(f"the loss is {loss.item()}", inputs["indices"].tolist())
-        return (loss, scores) if return_outputs else loss
-
-    def _refuse(self, problem: str, indices: list[int]) -> None:
-        places = ", ".join(self._examples.place(i) for i in indices[:3])
-        msg = (
-            f"step {self.state.global_step + 1}: {problem} (batch of {places} …); the last good checkpoint is kept in "
-            f"{self.args.output_dir}. Lower the learning rate, or train in float32"
-        )
-        raise ScoringError(msg)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Save, unless the weights are no numbers any more: a good checkpoint must not give way to them."""
-        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
-            msg = f"step {self.state.global_step}: the weights are not finite; the last good checkpoint is kept"
-            raise ScoringError(msg)
-        super()._save_checkpoint(model, trial)
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Return a random order, or one of batches of similar length."""
-        if not self._recipe.group_by_length:
-            return super()._get_train_sampler(train_dataset)
-        from transformers.trainer_pt_utils import LengthGroupedSampler
-
-        return LengthGroupedSampler(self._recipe.batch_size, lengths=_num_chars(self._examples).tolist())
-
-    def evaluate(
-        self,
-        eval_dataset: Any = None,  # noqa: ARG002  the base class's signature
-        ignore_keys: Any = None,  # noqa: ARG002
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """Return the values of the weights as they are, ``eval_`` before each name; the first process measures."""
-        values: list[dict[str, float] | None] = [None]
-        if self.is_world_process_zero():
-            # Dropout must not depend on how often, or whether, there is an evaluation.
-            with torch.random.fork_rng():
-                values = [self._measure()]
-        if self.args.world_size > 1:
-            broadcast_object_list(values)
-        found = {f"{metric_key_prefix}_{name}": value for name, value in (values[0] or {}).items()}
-        best_by = self.args.metric_for_best_model
-        if best_by is not None and best_by not in found:
-            known = ", ".join(name.removeprefix("eval_") for name in found)
-            msg = f"best_by is {best_by.removeprefix('eval_')!r}, which is not measured; measured here: {known}"
-            raise ConfigError(msg)
-        self.log(dict(found))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
-        return found
-
-    def _measure(self) -> dict[str, float]:
-        values: dict[str, float] = {}
-        if self._watch.held_out is not None:
-            size = self._recipe.batch_size
-            with self.compute_loss_context_manager():
-                values |= held_out_values(
-                    self.model, self._watch.held_out, self.data_collator, self._loss, batch_size=size
-                )
-        if self._watch.evaluate is not None:
-            # Through a folder: what is measured is what anyone who loads the checkpoint measures.
-            folder = Path(self.args.output_dir) / EVALUATED
-            try:
-                self._write_model(folder)
-                values |= self._watch.evaluate(folder)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-        return values
-
-    def _write_model(self, folder: Path) -> None:
-        with quiet_transformers():
-            self.accelerator.unwrap_model(self.model).save_pretrained(folder)
-            self.processing_class.save_pretrained(folder)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Record values, with the seconds that this process has trained."""
-        super().log({**logs, "seconds": round(time.perf_counter() - self._started, 2)}, start_time)
-
-    def keep_best(self, folder: Path, *, seconds: float, resumed_from: int) -> TrainingOutcome:
-        """Write the chosen weights to the job's folder and say what they are."""
-        best_by = self.args.metric_for_best_model
-        step = (self.state.best_global_step or None) if best_by else None
-        if step is not None and step != self.state.global_step:
-            weights = folder / f"{CHECKPOINT_PREFIX}{step}"
-            with quiet_transformers():
-                best = type(self.accelerator.unwrap_model(self.model)).from_pretrained(weights, dtype=torch.float32)
-            self.model.load_state_dict(best.state_dict())
-        if self.is_world_process_zero():
-            self._write_model(folder)
-        saved = step or self.state.global_step
-        measured = [entry for entry in self.state.log_history if entry["step"] == saved]
-        values = {column_name(n): v for e in measured for n, v in e.items() if n.startswith("eval_")}
-        return TrainingOutcome(
-            folder=folder,
-            steps=self.state.global_step,
-            saved_step=saved,
-            best_by=best_by.removeprefix("eval_") if best_by else None,
-            best_value=self.state.best_metric if best_by else None,
-            values=values,
-            seconds=seconds,
-            resumed_from=resumed_from,
-            precision="bfloat16" if self.args.bf16 else "float16" if self.args.fp16 else "float32",
-        )
-
-
-def _check_best_by(watch: Watch, recipe: Recipe) -> None:
-    if recipe.patience is not None and (watch.best_by is None or recipe.eval_steps is None):
-        msg = "patience counts evaluations without a better value; say how often (--eval-steps) and what (--best-by)"
-        raise ConfigError(msg)
-    if watch.best_by is None:
-        return
-    known = []
-    if watch.held_out is not None:
-        known += [LOSS, *([AVERAGE_PRECISION] if can_average_precision(watch.held_out) else [])]
-    if watch.best_by not in known and watch.evaluate is None:
-        shown = ", ".join(known) or "nothing: there are neither evaluation data sets nor held-out examples"
-        msg = f"best_by is {watch.best_by!r}, which is not measured; measured here: {shown}"
-        raise ConfigError(msg)
-
-
-def _num_chars(examples: Examples) -> Any:
-    """Return (N,) characters of each example's longest pair: a stand-in for tokens that costs nothing."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    docs = pc.utf8_length(examples.docs).to_numpy(zero_copy_only=False)  # (M,)
-    queries = pc.utf8_length(examples.queries).to_numpy(zero_copy_only=False)  # (N,)
-    return np.maximum.reduceat(docs, examples.offsets[:-1]) + queries

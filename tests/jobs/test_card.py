@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 from tiny_job import TINY, tiny_request
+from tiny_training import pair_rows, write_jsonl
 from typer.testing import CliRunner
 
 from rerank_bench.cli.app import app
 from rerank_bench.errors import ConfigError, DataError
 from rerank_bench.jobs.card import make_card
+from rerank_bench.jobs.classify import ClassifyRequest, classify
 from rerank_bench.jobs.train import run_training
 from rerank_bench.pipeline.run import run
 from rerank_bench.reporting.model_card import is_untouched_card
@@ -61,6 +63,45 @@ def test_a_run_of_a_checkpoint_has_its_training_in_the_card(copied_job: Path, tm
     else:
         pytest.fail("every checkpoint has the weights that were kept")
     assert "## Training data" not in make_card(folder)  # other weights by now
+
+
+def test_a_training_on_labelled_pairs_has_them_in_its_card(tiny_base: Path, tmp_path: Path) -> None:
+    dev = write_jsonl(tmp_path / "dev.jsonl", pair_rows(20, seed=1))
+    request = tiny_request(
+        tiny_base,
+        tmp_path,
+        sources=[str(write_jsonl(tmp_path / "pairs.jsonl", pair_rows(12)))],
+        held_out=str(dev),
+        loss="bce",
+        evaluate=["none"],
+        best_by="f1",
+        max_steps=2,
+    )
+    outcome = run_training(request, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    entries = {v.metric_type: v for v in ModelCard(card).data.eval_results or []}
+    assert entries.keys() == {"average_precision", "accuracy", "f1"}
+    assert entries["f1"].task_type == "text-classification"
+    for name, entry in entries.items():
+        assert entry.metric_value == pytest.approx(outcome.values[name], abs=1e-6)
+    assert entries["f1"].metric_args["threshold"] == pytest.approx(outcome.values["f1_threshold"], abs=1e-6)
+    assert "On held-out pairs, 20 pairs:" in card
+    assert f"| F1 | {outcome.values['f1']:.4f} | {outcome.values['f1_threshold']:.4f} | these pairs |" in card
+
+
+def test_a_classification_has_a_card(tiny_base: Path, tmp_path: Path) -> None:
+    pairs = write_jsonl(tmp_path / "my-pairs.jsonl", pair_rows(20, seed=1))
+    request = ClassifyRequest(model=str(tiny_base), pairs=pairs, out=tmp_path / "out", scorer={"device": "cpu"})
+    binary = classify(request).result["binary"]
+    card = make_card(tmp_path / "out")
+    entries = ModelCard(card).data.eval_results or []
+    assert {entry.dataset_name for entry in entries} == {"my-pairs.jsonl"}
+    assert str(tmp_path) not in card
+    found = {(e.metric_type, (e.metric_args or {}).get("threshold_chosen_on")): e.metric_value for e in entries}
+    for each in binary["thresholds"]:
+        assert found[each["measure"], each["chosen_on"]] == pytest.approx(each["value"], abs=1e-6)
+    assert found["roc_auc", None] == pytest.approx(binary["roc_auc"]["value"], abs=1e-6)
+    assert "## Training" not in card
 
 
 def test_a_card_of_the_hub_s_model_names_it(tmp_path: Path, tiny_base: Path) -> None:

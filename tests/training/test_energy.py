@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from rerank_bench.training import energy
 from rerank_bench.training.energy import Counter, measure_energy, nvml_counters, rapl_counters
+from rerank_bench.training.energy_estimate import can_estimate, estimate_energy
 
 
 def counter_of(readings: list[float], span: float | None = None) -> Counter:
@@ -21,7 +23,7 @@ def counter_of(readings: list[float], span: float | None = None) -> Counter:
 def test_energy_is_the_difference_of_readings() -> None:
     with measure_energy({"CPU": counter_of([100.0, 130.5]), "GPU 0": counter_of([5.0, 5.0])}) as use:
         pass
-    assert use.as_dict() == {"joules": {"CPU": 30.5, "GPU 0": 0.0}}
+    assert use.as_dict() == {"joules": {"CPU": 30.5, "GPU 0": 0.0}, "source": "counters"}
 
 
 def test_a_counter_that_goes_round_loses_nothing() -> None:
@@ -112,3 +114,16 @@ def test_nvml_counts_the_gpus_of_the_training() -> None:
     counters = nvml_counters(library, ["GPU-a", "GPU-old", "GPU-gone"])
     assert {name: counter.read() for name, counter in counters.items()} == {"GPU 0": 7.5}
     assert nvml_counters(None, ["GPU-a"]) == {}
+
+
+@pytest.mark.filterwarnings("default")  # CodeCarbon gives up when one of its own warnings is an error
+def test_codecarbon_estimates_what_no_counter_tells() -> None:
+    pytest.importorskip("codecarbon")
+    assert can_estimate()
+    with estimate_energy() as use:
+        assert not use.joules  # whole when it has ended
+        time.sleep(1.0)
+    found = use.as_dict()
+    assert found is not None
+    assert found["source"] == "CodeCarbon"
+    assert 0.1 < sum(found["joules"].values()) < 10_000  # a second of some machine

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rerank_bench.evaluation.classification import average_precision, threshold_curve
 from rerank_bench.training.collation import Collator
-from rerank_bench.training.held_out import held_out_values
+from rerank_bench.training.held_out import CHOOSING, DETAILS, held_out_values
 from rerank_bench.training.losses import binary_cross_entropy
 
 
@@ -26,13 +26,30 @@ def test_average_precision_is_scikit_learns_with_ties(pairs: list[tuple[int, boo
     assert found == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
 
 
+def test_pair_classification_is_that_of_sentence_transformers(tiny_base: Path, tmp_path: Path) -> None:
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.cross_encoder.evaluation import CrossEncoderClassificationEvaluator
+
+    pairs = examples_of(tmp_path, pair_rows(30))
+    texts = [(pairs[i].query, pairs[i].docs[0]) for i in range(30)]
+    model = CrossEncoder(str(tiny_base), device="cpu", activation_fn=torch.nn.Identity())
+    peer = CrossEncoderClassificationEvaluator(texts, pairs.labels.astype(int).tolist(), write_csv=False)
+    expected = peer(model)
+    plain = AutoModelForSequenceClassification.from_pretrained(tiny_base)
+    collator = Collator(AutoTokenizer.from_pretrained(tiny_base), 64, None)
+    values = held_out_values(plain, pairs, collator, binary_cross_entropy, batch_size=7)
+    for name in ("average_precision", "accuracy", "f1", "f1_precision", "f1_recall"):
+        peers = name.removeprefix("f1_") if name.startswith("f1_") else name
+        assert values[name] == pytest.approx(expected[peers], abs=1e-6), name
+
+
 def test_values_do_not_depend_on_the_batches(tiny_base: Path, tmp_path: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(tiny_base).train()
     collator = Collator(AutoTokenizer.from_pretrained(tiny_base), 32, None)
     pairs = examples_of(tmp_path, pair_rows(9))
     values = [held_out_values(model, pairs, collator, binary_cross_entropy, batch_size=size) for size in (9, 2)]
     assert values[0] == pytest.approx(values[1], abs=1e-6)
-    assert values[0].keys() == {"loss", "average_precision"}
+    assert values[0].keys() == {"loss", *CHOOSING, *DETAILS}
     assert model.training
     lists = examples_of(tmp_path, list_rows(4), "lists.jsonl")
     assert held_out_values(model, lists, collator, binary_cross_entropy, batch_size=2).keys() == {"loss"}

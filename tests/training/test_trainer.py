@@ -23,8 +23,10 @@ from tiny_training import examples_of, list_rows, pair_rows, write_jsonl
 from rerank_bench.errors import ConfigError, DataError, ScoringError
 from rerank_bench.scoring.loaded_scorer import load_scorer
 from rerank_bench.training.examples import Examples
+from rerank_bench.training.outcome import TrainingOutcome
 from rerank_bench.training.recipe import LossRecipe, Recipe
-from rerank_bench.training.trainer import TrainingOutcome, Watch, train
+from rerank_bench.training.trainer import train
+from rerank_bench.training.watch import Watch
 
 JOB = {"data": "tiny"}
 LAMBDA = LossRecipe(name="lambda")
