@@ -23,6 +23,7 @@ from rerank_bench.cli.leaderboard import leaderboard
 from rerank_bench.cli.merge import merge
 from rerank_bench.cli.mine import mine
 from rerank_bench.cli.plan import plan
+from rerank_bench.cli.quickstart import quickstart
 from rerank_bench.cli.run import run
 from rerank_bench.cli.train import train
 
@@ -51,6 +52,7 @@ def root(
     """Measure rerankers: BM25 candidates, any cross-encoder, honest deltas, leaderboards."""
 
 
+app.command()(quickstart)
 app.command()(run)
 app.command()(plan)
 app.command()(merge)

@@ -24,10 +24,12 @@ from rerank_bench.cli.leaderboard import leaderboard
 from rerank_bench.cli.merge import merge
 from rerank_bench.cli.mine import mine
 from rerank_bench.cli.plan import plan
+from rerank_bench.cli.quickstart import quickstart
 from rerank_bench.cli.run import run
 from rerank_bench.cli.train import train
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "quickstart": quickstart,
     "run": run,
     "plan": plan,
     "merge": merge,
