@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+from rerank_bench.forensics.grids import Grid, overview_grids, slice_grid
 from rerank_bench.forensics.records import DocMove, Explanation, QueryExplanation
 from rerank_bench.forensics.wording import (
-    Grid,
     describe_fate,
     describe_lists,
     describe_loss,
@@ -23,10 +23,8 @@ from rerank_bench.forensics.wording import (
     doc_text,
     headline,
     is_relevant,
-    overview_grids,
     query_text,
     side_lines,
-    slice_grid,
     snippet,
 )
 from rerank_bench.reporting.formatting import format_delta, format_value

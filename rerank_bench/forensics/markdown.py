@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from rerank_bench.forensics.grids import Grid, overview_grids, slice_grid
 from rerank_bench.forensics.records import Explanation, QueryExplanation
 from rerank_bench.forensics.wording import (
-    Grid,
     describe_fate,
     describe_lists,
     describe_loss,
@@ -17,11 +17,9 @@ from rerank_bench.forensics.wording import (
     doc_text,
     headline,
     is_relevant,
-    overview_grids,
     query_text,
     query_title,
     side_lines,
-    slice_grid,
     snippet,
 )
 from rerank_bench.reporting.formatting import format_delta, format_value

@@ -10,9 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from rerank_bench.forensics.grids import Grid, overview_grids, slice_grid
 from rerank_bench.forensics.records import DocMove, Explanation, QueryExplanation
 from rerank_bench.forensics.wording import (
-    Grid,
     describe_fate,
     describe_lists,
     describe_loss,
@@ -22,11 +22,9 @@ from rerank_bench.forensics.wording import (
     doc_text,
     headline,
     is_relevant,
-    overview_grids,
     query_text,
     query_title,
     side_lines,
-    slice_grid,
     snippet,
 )
 from rerank_bench.reporting.formatting import format_delta, format_value

@@ -8,31 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError, DataError
-from rerank_bench.evaluation.classification import (
-    Calibration,
-    Curve,
-    Labels,
-    at_threshold,
-    average_f1,
-    average_precision,
-    best_accuracy,
-    best_f1,
-    calibrate,
-    count_labels,
-    label_table,
-    roc_auc,
-    threshold_curve,
-)
-from rerank_bench.evaluation.classification_intervals import (
-    RESAMPLES,
-    label_intervals,
-    ranking_intervals,
-    threshold_intervals,
-)
+from rerank_bench.evaluation.classification import Calibration, Curve, Labels, calibrate, threshold_curve
+from rerank_bench.evaluation.classification_intervals import RESAMPLES
 from rerank_bench.evaluation.significance import DEFAULT_SEED
+from rerank_bench.jobs.classify_measures import (
+    CHOSEN_ON_DEV,
+    FIXED,
+    choose_thresholds,
+    describe_calibration,
+    measure_binary,
+    measure_labels,
+    measure_threshold,
+)
 from rerank_bench.provenance import describe_invocation
 from rerank_bench.storage import check_writable, write_json
 from rerank_bench.training.examples import Examples
@@ -43,9 +32,6 @@ from rerank_bench.training.tables import read_files
 if TYPE_CHECKING:
     from rerank_bench.scoring.pair_logits import PairClassifier, PairLogits
 
-CHOSEN_HERE, CHOSEN_ON_DEV, FIXED = "these pairs", "dev", "fixed"
-EVEN_ODDS = 0.0
-"""The logit of probability 0.5."""
 MAX_NAMED = 3
 
 
@@ -109,19 +95,19 @@ def classify(request: ClassifyRequest) -> Classified:
     curve = calibration = None
     if scored.scores is not None and labels.max() <= 1:
         curve, calibration = threshold_curve(scored.scores, labels), calibrate(scored.scores, labels)
-        result["binary"] = _measure_binary(scored.scores, labels, curve, rng)
+        result["binary"] = measure_binary(scored.scores, labels, curve, rng)
         if dev is not None:
             dev_scores = _score(model, dev[0], "score dev pairs").scores
             assert dev_scores is not None  # noqa: S101 - for the type checker: the same model
             result["dev"] = {"pairs": dev[0].source, "num_pairs": len(dev[1])}
-            chosen = _chosen(threshold_curve(dev_scores, dev[1]), CHOSEN_ON_DEV)
-            result["binary"]["thresholds"] += [_at(scored.scores, labels, rng, **each) for each in chosen]
-        result["calibration"] = _describe_calibration(calibration)
+            chosen = choose_thresholds(threshold_curve(dev_scores, dev[1]), CHOSEN_ON_DEV)
+            result["binary"]["thresholds"] += [measure_threshold(scored.scores, labels, rng, **each) for each in chosen]
+        result["calibration"] = describe_calibration(calibration)
     elif dev is not None:
         msg = "--dev is for choosing a threshold of one score; with several labels there is none. Leave it out"
         raise ConfigError(msg)
     if scored.logits is not None and scored.logits.shape[1] > labels.max():
-        result["by_label"] = _measure_labels(scored.logits, labels, model.label_names, rng)
+        result["by_label"] = measure_labels(scored.logits, labels, model.label_names, rng)
     result |= {"bootstrap": {"resamples": RESAMPLES, "seed": DEFAULT_SEED}, "provenance": describe_invocation()}
     pictures: tuple[Path, ...] = ()
     if request.out is not None:
@@ -174,90 +160,6 @@ def _check_labels(model: PairClassifier, name: str, examples: Examples, labels: 
 
 def _score(model: PairClassifier, pairs: Examples, description: str) -> PairLogits:
     return model.score(pairs.queries.to_pylist(), pairs.docs.to_pylist(), description=description)
-
-
-# --- measures ---------------------------------------------------------------------------------------------------
-
-
-def _measure_binary(
-    scores: NDArray[np.float32], labels: Labels, curve: Curve, rng: np.random.Generator
-) -> dict[str, Any]:
-    ranking = {"average_precision": average_precision(curve), "roc_auc": roc_auc(curve)}
-    intervals = ranking_intervals(scores, labels, rng=rng)
-    choices = [
-        {"measure": measure, "chosen_on": FIXED, "threshold": EVEN_ODDS} for measure in ("accuracy", "f1")
-    ] + _chosen(curve, CHOSEN_HERE)
-    return {
-        **{name: {"value": value, "ci": _listed(intervals[name])} for name, value in ranking.items()},
-        "positive_share": float(labels.mean()),
-        "thresholds": [_at(scores, labels, rng, **choice) for choice in choices],
-    }
-
-
-def _chosen(curve: Curve, chosen_on: str) -> list[dict[str, Any]]:
-    best = {"accuracy": best_accuracy(curve), "f1": best_f1(curve)}
-    return [
-        {"measure": measure, "chosen_on": chosen_on, "threshold": found.threshold} for measure, found in best.items()
-    ]
-
-
-def _at(
-    scores: NDArray[np.float32],
-    labels: Labels,
-    rng: np.random.Generator,
-    *,
-    measure: str,
-    chosen_on: str,
-    threshold: float,
-) -> dict[str, Any]:
-    """Return what a threshold gives on these pairs."""
-    outcome = at_threshold(scores, labels, threshold)
-    interval = threshold_intervals(scores, labels, threshold, rng=rng)[measure]
-    return {
-        "measure": measure,
-        "chosen_on": chosen_on,
-        "threshold": threshold,
-        "value": getattr(outcome, measure),
-        "ci": _listed(interval),
-        "precision": outcome.precision,
-        "recall": outcome.recall,
-    }
-
-
-def _measure_labels(
-    logits: NDArray[np.float32], labels: Labels, names: tuple[str, ...], rng: np.random.Generator
-) -> dict[str, Any]:
-    predicted = logits.argmax(axis=1).astype(np.int64)
-    counts = count_labels(labels, predicted)
-    intervals = label_intervals(labels, predicted, counts, rng=rng)
-    return {
-        **average_f1(counts),
-        "f1_macro_ci": _listed(intervals["f1_macro"]),
-        "accuracy": float((predicted == labels).mean()),
-        "accuracy_ci": _listed(intervals["accuracy"]),
-        "labels": label_table(counts, names),
-    }
-
-
-def _describe_calibration(calibration: Calibration) -> dict[str, Any]:
-    return {
-        "assumes": "the sigmoid of the score is the probability of label 1",
-        "brier": calibration.brier,
-        "ece": calibration.ece,
-        "bins": [
-            {"mean_probability": p, "positive_share": share, "pairs": count}
-            for p, share, count in zip(
-                calibration.mean_probabilities.tolist(),
-                calibration.positive_shares.tolist(),
-                calibration.counts.tolist(),
-                strict=True,
-            )
-        ],
-    }
-
-
-def _listed(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else list(interval)
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tiny_language_models import make_decoder_tokenizer, make_t5_tokenizer
 
 from rerank_bench.errors import ConfigError, ScoringError
-from rerank_bench.scoring.prompt_assembly import LeftPadded, PromptTokenizer, truncate_doc_first
+from rerank_bench.scoring.prompt_assembly import PromptTokenizer, truncate_doc_first
+from rerank_bench.scoring.prompt_items import LeftPadded
 from rerank_bench.scoring.templates import RECIPES, PromptTemplate, explicit_template
 
 ONE_PAIR = np.asarray([[0, 0]])
