@@ -66,6 +66,7 @@ def training_settings(
         save_total_limit=recipe.keep_checkpoints + (best_by is not None),
         metric_for_best_model=f"eval_{best_by}" if best_by else None,
         greater_is_better=best_by != LOSS if best_by else None,
+        restore_callback_states_from_checkpoint=recipe.patience is not None,  # how often it was no better so far
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",  # the loggers are ours to make

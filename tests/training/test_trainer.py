@@ -22,9 +22,13 @@ from tiny_training import examples_of, list_rows, pair_rows, write_jsonl
 
 from rerank_bench.errors import ConfigError, DataError, ScoringError
 from rerank_bench.scoring.loaded_scorer import load_scorer
+from rerank_bench.training.base_model import load_base
+from rerank_bench.training.collation import Collator
 from rerank_bench.training.examples import Examples
+from rerank_bench.training.group_trainer import GroupTrainer
 from rerank_bench.training.outcome import TrainingOutcome
 from rerank_bench.training.recipe import LossRecipe, Recipe
+from rerank_bench.training.settings import training_settings
 from rerank_bench.training.trainer import train
 from rerank_bench.training.watch import Watch
 
@@ -223,6 +227,55 @@ def test_lower_is_better_for_the_loss_and_patience_ends_early(tiny_base: Path, t
     losses = [float(row["held-out loss"]) for row in rows[1:]]
     assert outcome.best_value == min(losses)
     assert outcome.steps < 40
+
+
+def test_patience_counts_on_after_an_interruption(tiny_base: Path, tmp_path: Path) -> None:
+    examples = examples_of(tmp_path, pair_rows(16))
+    recipe = recipe_of(tiny_base, eval_steps=1, epochs=10, patience=2)
+    values = {0: 0.1, 1: 0.9, 2: 0.5, 3: 0.4, 4: 0.3}
+
+    def watch_from(step: int, *, interrupted_at: int | None = None) -> Watch:
+        steps = iter(range(step, 40))
+
+        def evaluate(_folder: Path) -> Mapping[str, float]:
+            now = next(steps)
+            if now == interrupted_at:
+                raise KeyboardInterrupt
+            return {"quality": values[now]}
+
+        return Watch(evaluate=evaluate, best_by="quality")
+
+    whole = run(recipe, examples, tmp_path / "whole", watch=watch_from(0))
+    assert (whole.steps, whole.saved_step) == (3, 1)  # 0.5 and 0.4 are no better than 0.9
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, examples, tmp_path / "cut", watch=watch_from(0, interrupted_at=3))
+    again = run(recipe, examples, tmp_path / "cut", watch=watch_from(3))
+    assert (again.resumed_from, again.steps, again.saved_step) == (2, 3, 1)
+    assert same_weights(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_batches_of_similar_length_hold_every_example_once(tiny_base: Path, tmp_path: Path) -> None:
+    examples = examples_of(tmp_path, pair_rows(64))
+    lengths = [len(examples[i].query) + len(examples[i].docs[0]) for i in range(64)]
+    padding = {}
+    for grouped in (True, False):
+        recipe = recipe_of(tiny_base, group_by_length=grouped)
+        model, tokenizer, max_length = load_base(recipe)
+        settings = training_settings(recipe, tmp_path / "out", best_by=None, measures=False, device="cpu")
+        trainer = GroupTrainer(
+            recipe=recipe,
+            examples=examples,
+            watch=Watch(),
+            model=model,
+            args=settings,
+            collator=Collator(tokenizer, max_length, None),
+            tokenizer=tokenizer,
+        )
+        batches = [batch["indices"].tolist() for batch in trainer.get_train_dataloader()]
+        assert sorted(i for batch in batches for i in batch) == list(range(64))
+        padding[grouped] = sum(max(lengths[i] for i in batch) - lengths[j] for batch in batches for j in batch)
+    assert padding[True] < padding[False] / 2
+    run(recipe_of(tiny_base, group_by_length=True), examples, tmp_path / "out")
 
 
 def test_another_job_is_refused_and_so_is_a_finished_one(tiny_base: Path, tmp_path: Path) -> None:
