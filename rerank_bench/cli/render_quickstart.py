@@ -20,6 +20,8 @@ Next, from where you are:
   rerank-bench run --model YOUR-MODEL --dataset DIR  # on your own collection
   rerank-bench inspect {reranked}"""
 INDENT = "  "
+ABOUT_VALUES = frozenset({"below_first_stage", "below_random"})
+"""Tripwires that say how good a run is; the others say that something is wrong with it."""
 
 
 def render_quickstart(console: Console, report: QuickstartReport) -> None:
@@ -55,8 +57,9 @@ def fold(command: str, width: int) -> str:
     """Return a command indented, and cut before options where it is too wide, in the way that a shell joins again."""
     first, *options = re.split(r" (?=--)", command)
     lines = [INDENT + first]
-    for option in options:
-        if len(f"{lines[-1]} {option} \\") > width:
+    for number, option in enumerate(options, start=1):
+        end = " \\" if number < len(options) else ""
+        if len(f"{lines[-1]} {option}{end}") > width:
             lines.append(INDENT * 3 + option)
         else:
             lines[-1] += f" {option}"
@@ -66,8 +69,8 @@ def fold(command: str, width: int) -> str:
 def verdict_in_words(gate: GateReport) -> str:
     """Return what the gate's verdict means for the new reranker, in one sentence."""
     failed = {trip.tripwire for trip in gate.trips if trip.level == "fail"}
-    if failed - {"below_first_stage"}:
-        return "The new reranker failed a check, whatever its values are."
+    if failed - ABOUT_VALUES:
+        return "Something is wrong with the new reranker: a tripwire of the gate, below, says what."
     if gate.verdict == "regressed":
         return "The new reranker is worse than the first stage."
     if failed:

@@ -210,9 +210,10 @@ def test_on_the_command_line(small: Path) -> None:
         ("pass", None, "that it is better is not shown"),
         ("inconclusive", None, "cannot tell the new reranker from the first stage"),
         ("regressed", None, "is worse than the first stage"),
-        ("improved", ("ties", "fail"), "failed a check"),
+        ("improved", ("ties", "fail"), "Something is wrong with the new reranker"),
         ("regressed", ("below_first_stage", "fail"), "is worse than the first stage"),
         ("inconclusive", ("below_first_stage", "fail"), "is below the first stage"),
+        ("inconclusive", ("below_random", "fail"), "is below the first stage"),
         ("inconclusive", ("truncation", "warn"), "cannot tell the new reranker from the first stage"),
     ],
 )
@@ -231,4 +232,4 @@ def test_a_long_command_is_cut_where_a_shell_joins_it_again() -> None:
     assert max(map(len, folded.splitlines())) <= 60
     read = subprocess.run(["sh", "-c", f"printf '%s\\n' {folded}"], check=True, capture_output=True, text=True).stdout
     assert read.splitlines() == shlex.split(command)
-    assert fold(command, 200) == f"  {command}"
+    assert fold(command, 2 + len(command)) == f"  {command}"
