@@ -15,7 +15,7 @@ from loopback_hub import LoopbackHub, data_set_files
 from manifest_changes import repoint
 
 from rerank_bench.data.datasets import load_from_manifest
-from rerank_bench.data.gooaq import distinct_texts, held_out_rows, load_gooaq_dataset
+from rerank_bench.data.gooaq import distinct_texts, held_out_rows, load_gooaq_dataset, split_rows
 from rerank_bench.errors import ManifestError
 
 NUM_ROWS = 3000
@@ -90,3 +90,9 @@ def test_distinct_texts(chunks: list[list[str]]) -> None:
     assert distinct.to_pylist() == list(dict.fromkeys(texts))
     assert first_rows.tolist() == [texts.index(text) for text in distinct.to_pylist()]
     assert [distinct[int(number)].as_py() for number in document_of_row] == texts
+
+
+def test_the_split_leaves_no_row_out() -> None:
+    train, test = split_rows(500, test_size=50, seed=3)
+    assert test.tolist() == held_out_rows(500, test_size=50, seed=3).tolist()
+    assert sorted([*train.tolist(), *test.tolist()]) == list(range(500))
