@@ -7,6 +7,7 @@ and the special tokens that the published prompts are written with.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ CONVERSATION_TEMPLATE = (
     "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endif %}{% endfor %}"
 )
 """Knows nothing of queries and documents, as the chat templates of most models."""
+
+PLAIN = "Judge.\nA: {query}\nB: {document}\nIs it relevant?"
+"""A prompt of its own."""
+TOKENS: dict[str, Any] = {"positive_token": "yes", "negative_token": "no"}
+"""Its answers."""
 
 DECODERS = ("qwen3", "llama", "mistral", "gemma", "gemma2", "gpt2")
 ENCODER_DECODERS = ("t5", "mt5", "bart")
@@ -218,3 +224,18 @@ def make_t5_tokenizer() -> Any:
         pieces += [(f"▁{piece}", -3.0 - 0.01 * len(pieces)), (piece, -6.0 - 0.01 * len(pieces))]
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0)]
     return T5Tokenizer(vocab=[*special, *pieces], extra_ids=0, model_max_length=int(1e30))
+
+
+def token_ids(folder: Path, *words: str) -> list[int]:
+    """Return the ids that a checkpoint's vocabulary gives words."""
+    from transformers import AutoTokenizer
+
+    return [AutoTokenizer.from_pretrained(folder).get_vocab()[word] for word in words]
+
+
+def copied(source: Path, target: Path, **config: Any) -> Path:
+    """Copy a checkpoint and change its config.json."""
+    shutil.copytree(source, target)
+    path = target / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return target

@@ -27,6 +27,10 @@ TWO_DENSE: tuple[DenseSettings, ...] = (
 )
 
 
+FIXED = {"strategy": "fixed", "length": 16}
+"""Queries of Sentence Transformers' layout that are filled up."""
+
+
 def write_pylate(
     folder: Path,
     architecture: str = "bert",
@@ -141,3 +145,6 @@ def write_multi_vector(
     )
     model.save(str(folder), create_model_card=False)
     return folder
+
+
+WRITERS = {"pylate": write_pylate, "stanford": write_stanford, "sentence-transformers": write_multi_vector}

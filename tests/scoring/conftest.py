@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_language_models import CHAT_TEMPLATE, token_ids, write_causal_lm, write_logit_score
 from tiny_models import WORDS, write_encoder, write_sequence_classifier
 
 Make = Callable[..., Path]
@@ -47,6 +48,29 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Make:
         return write_encoder(tmp_path_factory.mktemp("encoder") / architecture, architecture, **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Return a function (architecture, **options) -> folder of a tiny decoder; never to be changed."""
+    folders: dict[Any, Path] = {}
+
+    def make(architecture: str = "qwen3", **options: Any) -> Path:
+        key = (architecture, *sorted(options.items()))
+        if key not in folders:
+            folders[key] = write_causal_lm(tmp_path_factory.mktemp("decoder") / architecture, architecture, **options)
+        return folders[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def logit_score(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder in the layout of Sentence Transformers, with a chat template that carries a pair."""
+    root = tmp_path_factory.mktemp("logit-score")
+    source = write_causal_lm(root / "source", "qwen3", chat_template=CHAT_TEMPLATE)
+    yes, no = token_ids(source, "yes", "no")
+    return write_logit_score(root / "saved", source, true_token_id=yes, false_token_id=no)
 
 
 @pytest.fixture(scope="session")
