@@ -20,19 +20,23 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from rerank_bench.errors import DataError, EnvironmentMissingError, ParseError
+from rerank_bench.progress import note
 
 CACHE_VARIABLE = "RERANK_BENCH_CACHE"
 _BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 LOCK_SECONDS = 60.0
 """How long to wait for another process that holds a file's lock."""
+LOCK_NOTE_SECONDS = 2.0
+"""How long to wait before a note says so."""
 
 _UNWRITABLE = frozenset(
     {
         errno.ENOSPC,
         errno.EDQUOT,
+        errno.EFBIG,
         errno.EROFS,
         errno.EACCES,
         errno.EPERM,
@@ -205,7 +209,7 @@ def file_lock(path: str | Path, *, waits: bool = False) -> Iterator[None]:
     lock_path = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock_path, timeout=-1 if waits else LOCK_SECONDS):
+        with _acquire(FileLock(lock_path), waits=waits):
             yield
     except Timeout as error:
         msg = f"{lock_path}: another process has held this lock for {LOCK_SECONDS:.0f} s; wait for it, or end it"
@@ -215,6 +219,15 @@ def file_lock(path: str | Path, *, waits: bool = False) -> Iterator[None]:
             msg = f"{path}: its folder cannot be written ({error.strerror}); choose another one"
             raise EnvironmentMissingError(msg) from error
         raise
+
+
+def _acquire(lock: BaseFileLock, *, waits: bool) -> contextlib.AbstractContextManager[Any]:
+    """Return the lock, held, and say so where it takes long."""
+    try:
+        return lock.acquire(timeout=min(LOCK_NOTE_SECONDS, LOCK_SECONDS))
+    except Timeout:
+        note(f"{lock.lock_file} is held by another process; waiting for it")
+        return lock.acquire(timeout=-1 if waits else LOCK_SECONDS)
 
 
 def open_text(path: str | Path) -> IO[str]:

@@ -6,11 +6,14 @@ import errno
 import multiprocessing
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from watcher import Watcher
 
-from rerank_bench import storage
+from rerank_bench import progress, storage
 from rerank_bench.errors import DataError, EnvironmentMissingError, ParseError
 from rerank_bench.storage import (
     atomic_writer,
@@ -128,6 +131,18 @@ def test_a_lock_that_is_held_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         file_lock(path),
     ):
         pass
+
+
+def test_a_lock_that_is_held_for_a_while_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "LOCK_NOTE_SECONDS", 0.05)
+    watcher = Watcher()
+    holder = FileLock(tmp_path / ".results.csv.lock", thread_local=False)
+    holder.acquire()
+    timer = threading.Timer(0.3, holder.release)
+    timer.start()
+    with progress.use_reporter(watcher), file_lock(tmp_path / "results.csv"):
+        timer.join()
+    assert watcher.notes == [f"{tmp_path}/.results.csv.lock is held by another process; waiting for it"]
 
 
 def test_json_errors_name_the_line(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class PackingError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Segments:
-    """Where the B items of a packed row of T tokens start and stop."""
+    """Where the B items of a packed row of T tokens start and stop; tokens behind the last belong to no item."""
 
     bounds: torch.Tensor
     """(B + 1,) int64 token positions, on the device."""
@@ -146,6 +146,9 @@ def _by_runs(
             enable_gqa=key.shape[1] != query.shape[1],
         )
         parts.append(attended.transpose(1, 2).flatten(0, 1))  # (count × length, heads, width)
+    num_filled = query.shape[2] - sum(len(part) for part in parts)
+    if num_filled:  # tokens of no item see nothing
+        parts.append(parts[0].new_zeros((num_filled, *parts[0].shape[1:])))
     return torch.cat(parts).unsqueeze(0)
 
 

@@ -33,13 +33,15 @@ from rerank_bench.scoring.score_tables import (
     read_job,
     write_rows,
 )
-from rerank_bench.scoring.store_repair import STORE_FAILURES, is_damage, take_over
+from rerank_bench.scoring.store_repair import STORE_FAILURES, is_busy, is_damage, take_over
 from rerank_bench.storage import file_lock
 
 T = TypeVar("T")
 
 WAIT_SECONDS = 20.0
 """How long to wait for another process that writes; its transactions take milliseconds."""
+NOTE_SECONDS = 1.0
+"""How long to wait before a note says so."""
 CHECKED_BYTES = 32 * 2**20
 """A file up to this size is checked whole when it is opened (a tenth of a second)."""
 
@@ -59,6 +61,7 @@ class ScoreStore:
         self._name = name
         self._identity: tuple[int, int] | None = None
         self._connection: sqlite3.Connection | None = None
+        self._patience = NOTE_SECONDS
         self._attempt(lambda _connection: None, None, opens=True)
 
     def __enter__(self) -> Self:
@@ -130,15 +133,28 @@ class ScoreStore:
         self._attempt(lambda connection: write_rows(connection, INSERT_JOB, values), None)
 
     def _attempt(self, action: Callable[[sqlite3.Connection], T], otherwise: T, *, opens: bool = False) -> T:
-        """Return what ``action`` does with the connection; heal a damaged file once, give up on anything else."""
+        """Return what ``action`` does with the connection.
+
+        A store that another process holds is waited for, one that was removed is begun anew, a damaged one is healed,
+        each once; anything else ends storing, with a note.
+        """
         if self._connection is None and not opens:
             return otherwise
-        for is_healed in (False, True):
+        self._notice_removal()
+        self._be_patient(NOTE_SECONDS)
+        is_healed = False
+        while True:
             try:
                 if self._connection is None:
                     self._connection = self._open()
                 return action(self._connection)
             except (*STORE_FAILURES, EnvironmentMissingError) as error:
+                if is_busy(error) and self._patience < WAIT_SECONDS:
+                    progress.note(
+                        f"{self.path} is locked by another process; waiting for it for up to {WAIT_SECONDS:.0f} s"
+                    )
+                    self._be_patient(WAIT_SECONDS)
+                    continue
                 self.close()
                 if is_healed or not is_damage(error):
                     progress.note(
@@ -146,24 +162,39 @@ class ScoreStore:
                         "are kept. Free some space, end other runs, or set RERANK_BENCH_CACHE to another folder"
                     )
                     return otherwise
+                is_healed = True
                 try:
                     self._heal(error)
                 except (*STORE_FAILURES, EnvironmentMissingError) as failure:
                     progress.note(f"scores of {self._name} are not stored: {self.path} is damaged, and {failure}")
                     return otherwise
-        return otherwise
+
+    def _notice_removal(self) -> None:
+        """Give up the connection to a file that is no longer there: SQLite would go on writing into it in silence."""
+        if self._connection is None or _identity_of(self.path) == self._identity:
+            return
+        self.close()
+        progress.note(
+            f"the stored scores of {self._name} were removed or replaced while this run used them ({self.path}); those "
+            "from here on are stored in a new file"
+        )
+
+    def _be_patient(self, seconds: float) -> None:
+        """Let the next tries wait so long for another process."""
+        if self._connection is not None and seconds != self._patience:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
+        self._patience = seconds
 
     def _open(self) -> sqlite3.Connection:
         with file_lock(self.path):  # changing to WAL mode and creating the tables, for two processes that come at once
-            connection = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None)
+            connection = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None)
             try:
-                status = self.path.stat()
-                self._identity = (status.st_dev, status.st_ino)
+                self._identity = _identity_of(self.path)
                 # In WAL mode a commit survives the process's death without a sync; only a power cut can lose some.
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 create_tables(connection, self._fingerprint, self._name)
-                check_tables(connection, self._fingerprint, is_small=status.st_size <= CHECKED_BYTES)
+                check_tables(connection, self._fingerprint, is_small=self.path.stat().st_size <= CHECKED_BYTES)
             except BaseException:
                 connection.close()
                 raise
@@ -173,8 +204,7 @@ class ScoreStore:
         """Set the damaged file aside, unless another process did, and take over what can be read of it."""
         aside = None
         with file_lock(self.path):
-            status = self.path.stat() if self.path.exists() else None
-            if status is not None and (status.st_dev, status.st_ino) == self._identity:
+            if self._identity is not None and _identity_of(self.path) == self._identity:
                 names = (self.path.with_name(f"{self.path.stem}.damaged-{n}.sqlite") for n in count(1))
                 aside = next(path for path in names if not path.exists())
                 for suffix in ("-wal", ""):
@@ -189,6 +219,15 @@ class ScoreStore:
                 f"the stored scores of {self._name} are damaged ({error}); the file was set aside as {aside}, "
                 f"{num_saved:,} scores that carry a correct checksum were taken over"
             )
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of the same name; ``None`` where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def describe_store(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ STORE_FAILURES = (sqlite3.Error, OSError, DamagedStoreError, UnicodeDecodeError)
 """What a store may end in; the last where a damaged file makes SQLite say something that is no UTF-8."""
 _DAMAGE_CODES = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """SQLITE_ERROR is a missing table or column: a file that is not ours."""
+_BUSY_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def is_damage(error: Exception) -> bool:
@@ -23,6 +24,11 @@ def is_damage(error: Exception) -> bool:
         return isinstance(error, DamagedStoreError | UnicodeDecodeError)
     code = getattr(error, "sqlite_errorcode", None)  # absent where Python could not read what SQLite gave
     return code is None or code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF in _DAMAGE_CODES
+
+
+def is_busy(error: Exception) -> bool:
+    """Return whether another process holds the file."""
+    return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _BUSY_CODES
 
 
 def take_over(aside: Path, connection: sqlite3.Connection, fingerprint: str) -> int:

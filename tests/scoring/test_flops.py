@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rerank_bench.scoring import flops
+from rerank_bench.scoring import flops, packing
 from rerank_bench.scoring.flops import forward_cost, matmul_peak
 from rerank_bench.scoring.packing import PackedModel
 from rerank_bench.scoring.tokenization import TokenBatch
@@ -52,10 +52,11 @@ def test_encoders_cost_what_torch_counts(architecture: str, classifier: Make) ->
     assert cost.flops(LENGTHS) == pytest.approx(sum(alone))
 
 
-def test_what_a_packed_run_leaves_out_is_not_counted(classifier: Make) -> None:
+def test_what_a_packed_run_leaves_out_is_not_counted(classifier: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    monkeypatch.setattr(packing, "CPU_ROW_TOKENS", 1)  # tokens that only fill a row are no work of the items
     model = AutoModelForSequenceClassification.from_pretrained(classifier("bert")).eval()
     cost = forward_cost(model)
     assert cost is not None

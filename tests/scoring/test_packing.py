@@ -83,6 +83,23 @@ def test_packed_scores_do_not_depend_on_the_batch(architecture: str, classifier:
     np.testing.assert_allclose(small, large, atol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["bert", "modernbert"])
+def test_rows_have_few_lengths_and_what_fills_them_changes_nothing(
+    architecture: str, classifier: Make, text_pairs: TextPairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """oneDNN keeps a kernel for every number of rows that it has met."""
+    scorer, _ = load(classifier(architecture), batch_tokens=150)
+    lengths = set()
+    hook = scorer.scorer.runtime.model.get_input_embeddings().register_forward_pre_hook(  # type: ignore[union-attr]
+        lambda _module, inputs: lengths.add(inputs[0].shape[1])
+    )
+    filled = scorer.score(text_pairs)
+    hook.remove()
+    assert lengths <= set(range(32, 192, 32))
+    monkeypatch.setattr(packing, "CPU_ROW_TOKENS", 1)
+    np.testing.assert_allclose(filled, scorer.score(text_pairs), rtol=0, atol=1e-5)
+
+
 def test_a_mean_over_the_tokens_is_read_by_the_head(classifier: Make, text_pairs: TextPairs) -> None:
     folder = classifier("modernbert", classifier_pooling="mean")
     scorer, _ = load(folder)

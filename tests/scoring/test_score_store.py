@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -197,6 +198,61 @@ def test_a_locked_store_is_told_and_passed_over(tmp_path: Path, monkeypatch: pyt
         other.execute("ROLLBACK")
     assert "database is locked; those stored before are kept" in watcher.notes[0]
     assert look_up(path)[1].all()
+
+
+def test_a_store_that_is_locked_for_a_while_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_store, "NOTE_SECONDS", 0.05)
+    path = write(tmp_path / "a.sqlite")
+    more, watcher = hash_texts(["another"]), Watcher()
+    row = np.asarray([[0, 0]])
+    with (
+        closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other,
+        progress.use_reporter(watcher),
+        open_store(path) as store,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(0.5, lambda: other.execute("ROLLBACK"))
+        timer.start()
+        store.insert(more, DOCS, row, SCORES[:1], TOKENS[:1])
+        timer.join()
+        assert store.is_open
+    assert watcher.notes == [f"{path} is locked by another process; waiting for it for up to 20 s"]
+    with open_store(path) as store:
+        assert store.look_up(more, DOCS, row).scores.tolist() == SCORES[:1].tolist()
+    assert look_up(path)[1].all()
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_store_that_is_removed_while_it_is_open_is_begun_anew(tmp_path: Path, *, is_replaced: bool) -> None:
+    """SQLite itself writes on into a file that has no name any more."""
+    path = tmp_path / "scores" / "a.sqlite"
+    watcher = Watcher()
+    with progress.use_reporter(watcher), open_store(path) as store:
+        store.insert(QUERIES, DOCS, PAIRS[:60], SCORES[:60], TOKENS[:60])
+        shutil.rmtree(path.parent)
+        if is_replaced:
+            with open_store(path) as other:
+                other.insert(QUERIES, DOCS, PAIRS[:10], SCORES[:10], TOKENS[:10])
+        store.insert(QUERIES, DOCS, PAIRS[60:], SCORES[60:], TOKENS[60:])
+        store.write_job(b"job", {"num_items": 120})
+    assert len(watcher.notes) == 1
+    assert "were removed or replaced while this run used them" in watcher.notes[0]
+    scores, is_known, notes = look_up(path)
+    assert np.flatnonzero(is_known).tolist() == [*range(10 if is_replaced else 0), *range(60, 120)]
+    assert scores[is_known].tobytes() == SCORES[is_known].tobytes()
+    assert notes == []
+
+
+def test_a_store_of_a_newer_schema_is_kept_beside_ours(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.sqlite")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
+        connection.execute("ALTER TABLE scores RENAME COLUMN tokens TO tokens_and_more")
+    _, is_known, notes = look_up(path)
+    assert not is_known.any()
+    assert "it belongs to another scorer or another version" in notes[0]
+    with closing(sqlite3.connect(tmp_path / "a.damaged-1.sqlite")) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM scores").fetchone() == (120,), "nothing of it is lost"
 
 
 def test_a_folder_that_cannot_be_written_is_told_and_passed_over(tmp_path: Path) -> None:
