@@ -16,6 +16,7 @@ MAX_LOSS_ROWS = 40
 _TEXT_CHARS = 240
 _DOCS_SHOWN = 3
 _LOG_FIRST = ("epoch", "step", "loss", "held-out loss")
+_MEAN = "nDCG@10"
 _LOG_LEFT_OUT = frozenset(
     {"learning_rate", "grad_norm", "seconds", "accuracy_threshold", "f1_threshold", "f1_precision", "f1_recall"}
 )
@@ -92,6 +93,7 @@ def render_training_data(training: TrainingRecord) -> str:
         "source": _data_source(training),
         "shape": f"{about['shape']} ({escape_markdown(about['columns'])})",
         "examples": f"{training.record['job']['data']['examples']:,}",
+        **({"held out": f"{about['held_out_examples']:,} examples"} if about.get("held_out_examples") else {}),
         **(_statistics(statistics) if statistics else {"statistics": "unknown"}),
         **{f"left out: {reason}": f"{count:,}" for reason, count in about["dropped"].items()},
         **{
@@ -211,6 +213,8 @@ def _log(training: TrainingRecord) -> str:
     values = [
         name for name in dict.fromkeys(n for row in rows for n in row) if name not in {*_LOG_FIRST, *_LOG_LEFT_OUT}
     ]
+    if sum(name.endswith(f" {_MEAN}") for name in values) == 1:  # the mean of one data set is its value
+        values = [name for name in values if name != _MEAN]
     saved = str(training.record["outcome"]["saved_step"])
     kept = thin_rows(rows, values, saved)
     lines = []

@@ -82,6 +82,8 @@ def render_card(facts: CardFacts) -> str:
         parts.append(_without_results(facts))
     if facts.classification is not None:
         parts += ["### Pair classification", render_classification(facts.classification)]
+        if facts.training is not None and facts.training.record["outcome"]["best_by"] in CLASSIFICATION_VALUES:
+            parts.append("The weights were chosen by their value on the held-out pairs, among those of several steps.")
     if facts.training is not None:
         parts += ["## Training data", render_training_data(facts.training)]
         parts += ["## Training", render_training(facts.training)]

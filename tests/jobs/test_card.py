@@ -45,6 +45,8 @@ def test_train_leaves_a_card_of_the_weights_that_it_kept(tiny_job: Path, tmp_pat
     assert values_in(card)["end_to_end", "ndcg@10"] == pytest.approx(record["outcome"]["best_value"], abs=1e-6)
     assert record["statistics"]["num_examples"] == record["job"]["data"]["examples"]
     assert f"| **{record['outcome']['saved_step']}** |" in card
+    assert "| tiny nDCG@10 |" in card
+    assert "| nDCG@10 |" not in card  # the mean of one data set
     assert make_card(tiny_job) == card
     measured = json.loads((run_tiny(tiny_job, tmp_path) / "result.json").read_text())
     for view in ("injected", "end_to_end"):
@@ -86,6 +88,8 @@ def test_a_training_on_labelled_pairs_has_them_in_its_card(tiny_base: Path, tmp_
         assert entry.metric_value == pytest.approx(outcome.values[name], abs=1e-6)
     assert entries["f1"].metric_args["threshold"] == pytest.approx(outcome.values["f1_threshold"], abs=1e-6)
     assert "On held-out pairs, 20 pairs:" in card
+    assert "The weights were chosen by their value on the held-out pairs" in card
+    assert "| held out | 20 examples |" in card
     assert f"| F1 | {outcome.values['f1']:.4f} | {outcome.values['f1_threshold']:.4f} | these pairs |" in card
 
 
