@@ -21,6 +21,7 @@ from rerank_bench.errors import ScoringError
 from rerank_bench.scoring import device_worker, worker_process
 from rerank_bench.scoring.batching import BatchTooLargeError
 from rerank_bench.scoring.callables import TextPairs
+from rerank_bench.scoring.ray_worker import RayWorker
 from rerank_bench.scoring.scorer import EncodedItems
 
 CODE = """import json, sys
@@ -28,6 +29,16 @@ sys.path[:] = json.loads(sys.argv[1])
 from fleet_models import main
 main()
 """
+
+
+class OverlapWorker(RayWorker):
+    """What a cluster of Ray runs in place of a worker that loads checkpoints."""
+
+    def load(self, start: Any) -> Any:
+        from rerank_bench.scoring import ray_serving
+
+        vars(ray_serving).update(load_model=load_overlap, _find_here=lambda message: message.start.checkpoint)
+        return super().load(start)
 
 
 @dataclass(frozen=True)
@@ -44,8 +55,10 @@ class FakeCheckpoint:
     """Path of a file: the process that is to tokenise while it does not exist makes it, and is killed."""
     differs: bool = False
     """Each process's model says that it is another one."""
+    bad_word: str = "never"
+    """The model raises an exception for it."""
     breaks: str = ""
-    """``load`` or ``batch``: where an error is raised."""
+    """``load`` or ``batch``: where an error is raised; ``process``: whoever is to tokenise is killed."""
 
 
 @dataclass
@@ -69,6 +82,8 @@ class Overlap:
         if self.checkpoint.lock and not Path(self.checkpoint.lock).exists():
             Path(self.checkpoint.lock).touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.checkpoint.breaks == "process":
+            os.kill(os.getpid(), signal.SIGKILL)
         return TextPairs(queries, docs, pairs)
 
     def score_batch(self, batch: list[tuple[str, str]]) -> NDArray[np.float32]:
@@ -78,6 +93,9 @@ class Overlap:
             raise BatchTooLargeError
         if any(self.checkpoint.deadly_word in doc.split() for _, doc in batch):
             os.kill(os.getpid(), signal.SIGKILL)
+        if any(self.checkpoint.bad_word in doc.split() for _, doc in batch):
+            msg = "index 9 is out of range"
+            raise IndexError(msg)
         if self.checkpoint.breaks == "batch":
             msg = "a defect"
             raise ZeroDivisionError(msg)
@@ -96,11 +114,11 @@ def use_fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def main() -> None:
     """What a process runs."""
-    device_worker.load_model = _load
+    device_worker.load_model = load_overlap
     device_worker.main()
 
 
-def _load(start: device_worker.Start) -> tuple[Any, device_worker.Ready]:
+def load_overlap(start: device_worker.Start) -> tuple[Any, device_worker.Ready]:
     checkpoint: Any = start.checkpoint
     if checkpoint.breaks == "load":
         msg = "the head is missing"

@@ -101,13 +101,29 @@ def connect(options: RayOptions) -> Any:
             "no Ray cluster runs on this machine, so one is started for this run; --ray-address names another"
         )
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray of ours reports to nobody unless it is asked to
-        ray.init(include_dashboard=False, **quiet)
+        _start_ray(ray, quiet)
     except RuntimeError as error:
         if "ersion mismatch" not in str(error):
             raise
         msg = f"{' '.join(str(error).split())}; install the same versions on every machine of the cluster"
         raise EnvironmentMissingError(msg) from error
     return ray
+
+
+def _start_ray(ray: Any, quiet: dict[str, Any]) -> None:
+    """Start a Ray of this machine, for as long as this process is connected to it.
+
+    Raises:
+        EnvironmentMissingError: It does not start.
+    """
+    try:
+        ray.init(include_dashboard=False, **quiet)
+    except Exception as error:  # Ray raises bare ones: a head that takes too long, a folder that it cannot write
+        msg = (
+            f"no Ray could be started on this machine ({' '.join(str(error).split())}); start one with 'ray start --head', "
+            "see what it says, and pass --ray-address auto"
+        )
+        raise EnvironmentMissingError(msg) from error
 
 
 def place_on_ray(config: ScorerConfig) -> ScorerConfig:

@@ -114,11 +114,6 @@ class ModelServer:
             self._items, self._items_key = ray.get(items), items
         return self._answer(lambda: self._run(batches))
 
-    def peak_memory(self) -> int | None:
-        """Return the highest memory of the device so far, in bytes."""
-        peak: int | None = self.scorer.peak_device_bytes()
-        return peak
-
     def _run(self, batches: Sequence[NDArray[np.int32]]) -> Chunk | ItemFailure:
         started = time.perf_counter()
         queue = LaunchQueue(self._compute)

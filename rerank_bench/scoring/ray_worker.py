@@ -61,7 +61,6 @@ class RayWorker:
         """Run batches of items that lie under the reference in ``items``; Ray would fetch it for every call otherwise."""
         return self._server.run(items[0], batches)
 
-    def peak_memory(self) -> int | None:
-        """Return the highest memory of the device so far, in bytes."""
-        peak: int | None = self._server.peak_memory()
-        return peak
+    def peak_memory(self) -> tuple[int | None]:
+        """Return the highest memory of the device so far, in bytes; ``None`` inside where it has none of its own."""
+        return (self._server.scorer.peak_device_bytes(),)

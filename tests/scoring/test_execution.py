@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rerank_bench.errors import EnvironmentMissingError
+from rerank_bench.errors import EnvironmentMissingError, ScoringError
 from rerank_bench.scoring.batch_runner import BatchRunner
 from rerank_bench.scoring.batching import BatchTooLargeError
-from rerank_bench.scoring.execution import Outcome
+from rerank_bench.scoring.callables import TextPairs
+from rerank_bench.scoring.engine import score_indexed
+from rerank_bench.scoring.execution import ItemsFailedError, Outcome
+from rerank_bench.scoring.scorer import EncodedItems
 
 
 @dataclass
@@ -83,3 +87,73 @@ def test_an_item_too_large_alone_is_an_error() -> None:
     runner = BatchRunner(items, 100, "score a", "pairs")
     with pytest.raises(EnvironmentMissingError, match="score a: one item of 50 tokens does not fit"):
         runner.run(Shuffling(items.lengths, 2, 20, random.Random(1)))
+
+
+@dataclass
+class Refusing:
+    """An executor that cannot compute some items."""
+
+    items: list[int]
+    capacity: int = 1
+
+    def submit(self, number: int, batch: Any) -> None: ...
+
+    def collect(self) -> tuple[int, Outcome]:
+        raise ItemsFailedError(np.asarray(self.items), "it is poison")
+
+
+@dataclass
+class Pairs:
+    """A scorer whose executor refuses."""
+
+    score_batch: Refusing
+    fingerprint: str = "none"
+    default_batch_tokens: int = 100
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def peak_device_bytes(self) -> int | None:
+        return None
+
+    def encode(self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> EncodedItems:
+        return TextPairs(queries, docs, pairs)
+
+
+@dataclass
+class Texts:
+    """A text encoder whose executor refuses."""
+
+    embed_batch: Refusing
+    fingerprint: str = "none"
+    default_batch_tokens: int = 100
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def peak_device_bytes(self) -> int | None:
+        return None
+
+    def encode_texts(self, queries: Sequence[str], docs: Sequence[str]) -> EncodedItems:
+        return Numbers(np.ones(len(queries) + len(docs), dtype=np.int32))
+
+    def compare(self, *_vectors: Any) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("scorer", "message"),
+    [
+        (Pairs(Refusing([2])), "q1 with d0: it is poison"),
+        (Pairs(Refusing([0, 1, 2, 3])), "q0 with d1; q0 with d2; q1 with d0 and 1 more: it is poison"),
+        (Texts(Refusing([1])), "q1 with d0: it is poison"),  # a query, by the first pair that it stands in
+        (Texts(Refusing([3])), "q0 with d1: it is poison"),  # a document, behind two queries
+    ],
+    ids=["a-pair", "four-pairs", "a-query", "a-document"],
+)
+def test_items_that_cannot_be_computed_are_named(scorer: Any, message: str) -> None:
+    pairs = np.asarray([(0, 2), (0, 1), (1, 0), (1, 2)])
+    with pytest.raises(ScoringError, match=rf"^{message}$"):
+        score_indexed(
+            scorer, ["a", "b"], ["x", "y", "z"], pairs, pair_name=lambda row: "q{} with d{}".format(*pairs[row])
+        )
