@@ -29,10 +29,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from generated_texts import WordSource
 
 from rerank_bench.first_stage.analysis import AnalyzerConfig, split_words, stem_words
 from rerank_bench.first_stage.bm25 import BM25Config, Matches, build_index
-from rerank_bench.first_stage.stopwords import STOP_WORDS
 from rerank_bench.provenance import describe_machine, peak_memory_bytes
 from rerank_bench.records import Collection
 
@@ -40,7 +40,6 @@ RESULTS = Path(__file__).parent / "results" / "first_stage.csv"
 WORDS_PER_DOC = 45
 WORDS_PER_QUERY = 6
 DEPTH = 100
-NUM_DISTINCT_WORDS = 500_000
 COMPARED_QUERIES = 3
 PARTNER = {"bm25s": "rerank-bench", "rank-bm25": "rerank-bench okapi"}
 """Peer -> the contestant of ours that must give its scores."""
@@ -48,39 +47,15 @@ PARTNER = {"bm25s": "rerank-bench", "rank-bm25": "rerank-bench okapi"}
 
 def generate(folder: Path, num_docs: int, num_queries: int, seed: int) -> None:
     """Write ``docs.arrow`` (one column, one batch) and ``queries.json``."""
-    rng = np.random.default_rng(seed)
-    words = np.asarray(generate_words(rng), dtype=object)
-    weights = 1.0 / (np.arange(len(words)) + 2.7) ** 1.07  # Zipf-Mandelbrot
-    bounds = np.cumsum(weights / weights.sum())
-
-    def texts(count: int, length: int) -> list[str]:
-        ranks = np.minimum(np.searchsorted(bounds, rng.random((count, length))), len(words) - 1)  # (count, length)
-        return [" ".join(row).capitalize() + "." for row in words[ranks]]
-
+    source = WordSource(np.random.default_rng(seed))
     chunks = [
-        pa.array(texts(min(50_000, num_docs - start), WORDS_PER_DOC), type=pa.large_string())
+        pa.array(source.texts(min(50_000, num_docs - start), WORDS_PER_DOC), type=pa.large_string())
         for start in range(0, num_docs, 50_000)
     ]
     batch = pa.record_batch([pa.concat_arrays(chunks)], names=["text"])
     with pa.OSFile(str(folder / "docs.arrow"), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    (folder / "queries.json").write_text(json.dumps(texts(num_queries, WORDS_PER_QUERY)), encoding="utf-8")
-
-
-def generate_words(rng: np.random.Generator) -> list[str]:
-    """Return distinct words by falling frequency: among the first hundred every third is a stop word."""
-    stop_words = sorted(STOP_WORDS["english"])
-    endings = ["", "", "", "s", "ed", "ing", "ation", "ly"]
-    letters = np.asarray(list("etaoinshrdlucmfwypvbgkjqxz"))
-    made: dict[str, None] = {}
-    while len(made) < NUM_DISTINCT_WORDS:
-        for length in rng.integers(3, 9, size=10_000):
-            stem = "".join(letters[np.minimum(rng.exponential(6, size=length).astype(int), 25)])
-            made[stem + endings[rng.integers(len(endings))]] = None
-    words = list(made)[:NUM_DISTINCT_WORDS]
-    for number, stop_word in enumerate(stop_words):
-        words.insert(3 * number, stop_word)
-    return words
+    (folder / "queries.json").write_text(json.dumps(source.texts(num_queries, WORDS_PER_QUERY)), encoding="utf-8")
 
 
 @contextlib.contextmanager

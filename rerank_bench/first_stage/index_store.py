@@ -70,11 +70,11 @@ def open_index(dataset: Dataset, config: BM25Config, *, min_docs: int = MIN_STOR
             return weigh(inverted, config)
     inverted = invert(tokenize_collection(collection.texts, config.analyzer))
     try:
-        write_inverted(path, key, inverted)
+        num_bytes = write_inverted(path, key, inverted)
     except EnvironmentMissingError as error:  # it was built all the same
         note(f"the index of {dataset.name!r} is not kept for the next time: {error}")
     else:
-        note(f"index of {dataset.name!r} kept in {path} ({path.stat().st_size / 1e9:.2f} GB)")
+        note(f"index of {dataset.name!r} kept in {path} ({num_bytes / 1e9:.2f} GB)")
     return weigh(inverted, config)
 
 
@@ -96,8 +96,8 @@ def index_key(corpus: str, num_docs: int, analyzer: AnalyzerConfig) -> bytes:
     return bytes.fromhex(fingerprint_json(described))
 
 
-def write_inverted(path: Path, key: bytes, inverted: InvertedIndex) -> None:
-    """Write an index.
+def write_inverted(path: Path, key: bytes, inverted: InvertedIndex) -> int:
+    """Write an index and return the bytes of the file.
 
     Raises:
         EnvironmentMissingError: The folder cannot be written, or the disk is full.
@@ -121,6 +121,7 @@ def write_inverted(path: Path, key: bytes, inverted: InvertedIndex) -> None:
         file.write(header)
         for section in sections:
             file.write(section.data)
+    return len(header) + sum(section.nbytes for section in sections)
 
 
 def read_inverted(path: Path, key: bytes) -> InvertedIndex:
@@ -131,7 +132,32 @@ def read_inverted(path: Path, key: bytes) -> InvertedIndex:
         key: What it must be of.
 
     Raises:
-        DataError: The file is cut short, damaged, or of something else.
+        DataError: The file is cut short, damaged, or of something else, or cannot be read.
+    """
+    try:
+        lengths = _check(path, key)
+        # Copy on write: compiled loops are compiled once, for arrays that may be written to.
+        mapped: NDArray[np.uint8] = np.asarray(np.memmap(path, dtype=np.uint8, mode="c"))
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror})"
+        raise DataError(msg) from error
+    bounds = itertools.accumulate(lengths, initial=HEADER.size)
+    indptr, doc_lengths, word_ends, docs, frequencies, letters = (
+        mapped[start:end].view(dtype)
+        for (start, end), dtype in zip(
+            itertools.pairwise(bounds), ("<i8", "<i8", "<i8", "<i4", "<i4", "u1"), strict=True
+        )
+    )
+    text = letters.tobytes()
+    vocabulary = [text[start:end].decode() for start, end in itertools.pairwise([0, *word_ends.tolist()])]
+    return InvertedIndex(vocabulary, indptr, docs, frequencies, doc_lengths)
+
+
+def _check(path: Path, key: bytes) -> list[int]:
+    """Return the bytes of each section of an index that is whole and of the key.
+
+    Raises:
+        DataError: It is not.
     """
     with path.open("rb") as file:
         header = file.read(HEADER.size)
@@ -154,15 +180,4 @@ def read_inverted(path: Path, key: bytes) -> InvertedIndex:
     if found != checksum:
         msg = f"{path}: is damaged, its checksum differs"
         raise DataError(msg)
-    bounds = list(itertools.accumulate(lengths, initial=HEADER.size))
-    # Copy on write: compiled loops are compiled once, for arrays that may be written to.
-    mapped: NDArray[np.uint8] = np.asarray(np.memmap(path, dtype=np.uint8, mode="c"))
-    indptr, doc_lengths, word_ends, docs, frequencies, letters = (
-        mapped[start:end].view(dtype)
-        for (start, end), dtype in zip(
-            itertools.pairwise(bounds), ("<i8", "<i8", "<i8", "<i4", "<i4", "u1"), strict=True
-        )
-    )
-    text = letters.tobytes()
-    vocabulary = [text[start:end].decode() for start, end in itertools.pairwise([0, *word_ends.tolist()])]
-    return InvertedIndex(vocabulary, indptr, docs, frequencies, doc_lengths)
+    return lengths

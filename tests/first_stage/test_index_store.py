@@ -186,6 +186,16 @@ def test_where_nothing_can_be_written_the_index_is_used_all_the_same() -> None:
     assert_same(index, build_index(dataset.collection, BM25Config()))
 
 
+def test_a_file_that_cannot_be_opened_is_no_defect() -> None:
+    dataset = make_dataset()
+    path = indexes_folder() / f"{index_key(dataset.fingerprints['corpus'], 200, AnalyzerConfig()).hex()[:32]}.inverted"
+    path.mkdir(parents=True)
+    index, notes = opened(dataset)
+    assert "cannot be read (Is a directory)" in notes[0]
+    assert "is not kept for the next time" in notes[1]
+    assert_same(index, build_index(dataset.collection, BM25Config()))
+
+
 def test_new_code_builds_a_new_index(monkeypatch: pytest.MonkeyPatch) -> None:
     opened(make_dataset())
     monkeypatch.setattr(index_store, "CODE_VERSION", index_store.CODE_VERSION + 1)
