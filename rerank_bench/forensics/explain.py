@@ -126,7 +126,8 @@ def explain_pair(before: str | Path, after: str | Path, options: ExplainOptions 
 
 
 def _reader(source: FolderSource, name: str) -> Reader:
-    return reader_of(source.stored.result["model"], source.stored.result["datasets"][name])
+    stored = source.stored
+    return reader_of(stored.result["model"], stored.result["datasets"][name], stored.tokens(name))
 
 
 def _first_stage_label(source: FolderSource, names: Sequence[str]) -> SideLabel:

@@ -13,7 +13,7 @@ import numpy as np
 from rerank_bench.evaluation.significance import DEFAULT_SEED, bca_intervals, mean
 from rerank_bench.evaluation.summaries import interval_of
 from rerank_bench.forensics.records import DatasetTexts, QueryExplanation, SideLabel, Slice, Slicing
-from rerank_bench.forensics.truncation import CUT, UNKNOWN, WHOLE, Reader, describe_cut
+from rerank_bench.forensics.truncation import CUT, UNKNOWN, WHOLE, Pair, Reader, describe_cut
 
 SLICE_RESAMPLES = 2_000
 """Fewer than a headline has: there are two dozen slices, and their intervals are read to two digits."""
@@ -80,7 +80,8 @@ def _cut_by(side: int, texts: Mapping[str, DatasetTexts], readers: Mapping[str, 
     def feature(query: QueryExplanation) -> str:
         known = texts[query.dataset]
         reader = readers[query.dataset][side]
-        return describe_cut(reader, known.queries.get(query.query_id), known.docs.get(query.best_doc_id))
+        texts_of_pair = known.queries.get(query.query_id), known.docs.get(query.best_doc_id)
+        return describe_cut(reader, Pair(query.query_id, query.best_doc_id, *texts_of_pair))
 
     return feature
 

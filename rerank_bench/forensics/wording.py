@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rerank_bench.forensics.records import DocMove, Explanation, Happening, QueryExplanation, Split
+from rerank_bench.forensics.truncation import Pair
 from rerank_bench.records import POSITIVE_GRADE
 from rerank_bench.reporting.formatting import MISSING, VIEW_MEANINGS
 
@@ -101,7 +102,8 @@ def _describe_doc(explanation: Explanation, query: QueryExplanation, doc: DocMov
         sentences.append("Its score equals another document's, so their ids decide the order.")
     text = doc_text(explanation, query, doc.doc_id)
     reader = explanation.readers[query.dataset][1]
-    if query.delta < 0 and reader.reads_texts and reader.cuts(query_text(explanation, query), text):
+    pair = Pair(query.query_id, doc.doc_id, query_text(explanation, query), text)
+    if query.delta < 0 and reader.reads_texts and reader.cuts(pair):
         sentences.append(f"{_subject(explanation)} reads {reader.max_length} tokens; the text is longer.")
     same = [d.doc_id for d in query.above if text and doc_text(explanation, query, d.doc_id) == text]
     if same:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rerank_bench.data.suites import Selection
 from rerank_bench.evaluation.evaluate import evaluate_reranker, evaluate_suite
 from rerank_bench.evaluation.significance import DEFAULT_SEED, RESAMPLES
@@ -18,7 +21,8 @@ from rerank_bench.pipeline.request import Request
 from rerank_bench.pipeline.scores import ModelScores, PoolScores, ScoringPass, rank_ids, score_texts
 from rerank_bench.provenance import describe_invocation
 from rerank_bench.ranking import rank_docs
-from rerank_bench.records import EMPTY_DOCS, PROTOCOL_VERSION, Evaluation, ScoredDocs
+from rerank_bench.records import EMPTY_DOCS, POSITIVE_GRADE, PROTOCOL_VERSION, Evaluation, ScoredDocs
+from rerank_bench.reporting.pair_tokens import PairTokens, ReadTokens
 from rerank_bench.reporting.run_folder import SCHEMA_VERSION, DatasetArtifacts, write_run_folder
 from rerank_bench.scoring.lazy_scorer import LazyScorer
 from rerank_bench.scoring.specs import ModelSpec
@@ -214,4 +218,16 @@ def _artifacts(ready: PreparedDataset, pool_scores: PoolScores, evaluation: Eval
         missed=missed,
         qrels=ready.dataset.qrels,
         evaluation=evaluation,
+        tokens=None if pool_scores.tokens is None else _tokens_of_relevant(ready, pool_scores.tokens),
     )
+
+
+def _tokens_of_relevant(ready: PreparedDataset, tokens: Mapping[str, NDArray[np.int32]]) -> PairTokens:
+    """Return what the model read of the positives of every pool."""
+    found: dict[str, dict[str, ReadTokens]] = {}
+    for query_id, doc_ids in ready.pool.items():
+        grades = ready.dataset.qrels.get(query_id, {})
+        for doc_id, number in zip(doc_ids, tokens[query_id].tolist(), strict=True):
+            if grades.get(doc_id, 0) >= POSITIVE_GRADE:
+                found.setdefault(query_id, {})[doc_id] = ReadTokens(abs(number), number < 0)
+    return found

@@ -25,6 +25,8 @@ class PoolScores:
 
     by_query: Mapping[str, NDArray[np.float32]]
     """query_id -> one score per document of its pool."""
+    tokens: Mapping[str, NDArray[np.int32]] | None = None
+    """Likewise the tokens of every pair, negative where it was cut; ``None`` where they are not known."""
     pairs: Mapping[str, Any]
     """What belongs to the data set's pairs and not to the job that scored them; empty for what ranks ids."""
     counts: Mapping[str, int]
@@ -74,7 +76,8 @@ class ScoringPass:
             pairs |= {"num_tokens": None, "truncated_share": None}
         ends = np.cumsum([len(doc_ids) for doc_ids in ready.pool.values()])
         by_query = dict(zip(ready.pool, np.split(scores[rows], ends[:-1]), strict=True))
-        return PoolScores(by_query=by_query, pairs=pairs, counts={})
+        tokens = dict(zip(ready.pool, np.split(facts.tokens[rows], ends[:-1]), strict=True))
+        return PoolScores(by_query=by_query, tokens=tokens if self.counts_tokens else None, pairs=pairs, counts={})
 
 
 def rank_ids(

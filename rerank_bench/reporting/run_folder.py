@@ -9,6 +9,8 @@
     <dataset>.qrels.gz                   the judgements
     <dataset>.queries.csv                one row per query: first stage and reranked value of each measure and view;
                                          .parquet from 10,000 queries on (``query_values``)
+    <dataset>.tokens.tsv                 tokens that the model read of each query with its relevant documents, and
+                                         whether that was all (``pair_tokens``); only where the model's tokens are known
 
 The JSON is described by ``result.schema.json`` beside this file (JSON Schema 2020-12).
 """
@@ -24,6 +26,7 @@ from typing import Any
 
 from rerank_bench.errors import DataError
 from rerank_bench.records import CandidateSet, Evaluation, Qrels, Run
+from rerank_bench.reporting.pair_tokens import TOKENS_FILE, PairTokens, write_pair_tokens
 from rerank_bench.reporting.query_values import write_query_values
 from rerank_bench.storage import read_json, remove_file, write_json
 from rerank_bench.trec_io import write_qrels, write_run
@@ -46,6 +49,8 @@ class DatasetArtifacts:
     """Scored positives that are not among the candidates."""
     qrels: Qrels
     evaluation: Evaluation
+    tokens: PairTokens | None = None
+    """What the model read of the relevant documents; ``None`` where nobody counts its tokens."""
 
 
 def write_run_folder(
@@ -70,6 +75,10 @@ def write_run_folder(
         write_run(folder / MISSED_FILE.format(stem=stem), kept.missed, run_name=run_name)
         write_qrels(folder / QRELS_FILE.format(stem=stem), kept.qrels)
         write_query_values(folder, stem, kept.evaluation)
+        if kept.tokens is None:
+            remove_file(folder / TOKENS_FILE.format(stem=stem))  # of an earlier run
+        else:
+            write_pair_tokens(folder / TOKENS_FILE.format(stem=stem), kept.tokens)
     write_json(folder / RESULT_FILE, result)
 
 

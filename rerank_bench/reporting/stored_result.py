@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from rerank_bench.errors import ComparisonError, DataError, describe_unknown
 from rerank_bench.records import Qrels, Run, View
+from rerank_bench.reporting.pair_tokens import TOKENS_FILE, PairTokens, read_pair_tokens
 from rerank_bench.reporting.query_values import PerQuery, find_query_values, read_query_values
 from rerank_bench.reporting.run_folder import (
     CANDIDATES_FILE,
@@ -61,6 +62,12 @@ class StoredResult:
     def qrels(self, dataset: str) -> Qrels:
         """Return the judgements."""
         return self._read(dataset, QRELS_FILE, read_qrels)
+
+    def tokens(self, dataset: str) -> PairTokens | None:
+        """Return what the model read of the relevant documents; ``None`` where the folder does not say."""
+        self._check(dataset)
+        path = self.folder / TOKENS_FILE.format(stem=file_stem(dataset))
+        return read_pair_tokens(path) if path.exists() else None
 
     def query_values(self, dataset: str, view: View) -> PerQuery:
         """Return each measure's values per query, in the order of the file.

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from rerank_bench.forensics.truncation import FIRST_STAGE, Reader, describe_cut, reader_of
+from rerank_bench.forensics.truncation import FIRST_STAGE, Pair, Reader, describe_cut, reader_of
+from rerank_bench.reporting.pair_tokens import ReadTokens
 
 
 def reader(max_length: int | None, family: str = "sequence-classifier", **options: Any) -> Reader:
@@ -38,7 +39,15 @@ def reader(max_length: int | None, family: str = "sequence-classifier", **option
     ],
 )
 def test_what_is_claimed(found: Reader, query: str | None, doc: str | None, label: str) -> None:
-    assert describe_cut(found, query, doc) == label
+    assert describe_cut(found, Pair("q1", "d1", query, doc)) == label
+
+
+def test_what_the_run_wrote_of_the_pair_decides() -> None:
+    tokens = {"q1": {"d1": ReadTokens(8, is_cut=True), "d2": ReadTokens(7, is_cut=False)}}
+    found = reader(8, "causal-lm", truncated_share=0.5, tokens=tokens)
+    pairs = [("q1", "d1"), ("q1", "d2"), ("q1", "d3"), ("q2", "d1")]
+    labels = [describe_cut(found, Pair(query_id, doc_id, None, None)) for query_id, doc_id in pairs]
+    assert labels == ["cut", "read whole", "unknown", "unknown"]
 
 
 def test_what_the_run_counted_is_read_from_the_result() -> None:
