@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import gzip
 import hashlib
 import itertools
 import json
 import os
 import tempfile
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,6 +33,8 @@ LOCK_SECONDS = 60.0
 """How long to wait for another process that holds a file's lock."""
 LOCK_NOTE_SECONDS = 2.0
 """How long to wait before a note says so."""
+LEFT_OVER_SECONDS = 86_400.0
+"""A temporary file that nobody has written to for so long belongs to a process that was killed."""
 
 _UNWRITABLE = frozenset(
     {
@@ -101,6 +105,7 @@ def _replacing(path: Path) -> Iterator[tuple[Path, int]]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_overs(path)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
         yield temporary, descriptor
@@ -115,6 +120,15 @@ def _replacing(path: Path) -> Iterator[tuple[Path, int]]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _remove_left_overs(path: Path) -> None:
+    """Remove temporary files that killed processes left beside ``path``."""
+    oldest = time.time() - LEFT_OVER_SECONDS
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):  # another process removes it, or it is not ours to remove
+            if temporary.stat().st_mtime < oldest:
+                temporary.unlink()
 
 
 def _text_layer(raw: IO[bytes]) -> IO[str]:

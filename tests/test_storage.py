@@ -45,6 +45,16 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
 
 
+def test_what_a_killed_process_left_is_removed_when_the_file_is_written_again(tmp_path: Path) -> None:
+    old, new, others = (tmp_path / f".{name}.tmp" for name in ("a[1].txt.x1", "a[1].txt.x2", "b.txt.x3"))
+    for path in (old, new, others):
+        path.write_text("half")
+    for path in (old, others):
+        os.utime(path, (1e9, 1e9))
+    write_text(tmp_path / "a[1].txt", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"a[1].txt", new.name, others.name}
+
+
 def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "x")
     (tmp_path / "b").write_text("x")

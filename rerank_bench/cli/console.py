@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from rerank_bench.cli.termination import Terminated, raise_when_terminated
 from rerank_bench.errors import EnvironmentMissingError, RerankBenchError
 from rerank_bench.progress import Advance, use_reporter
 
@@ -96,21 +97,22 @@ def command(*, quiet: bool = False, resume_hint: str | None = None) -> Iterator[
 
     Args:
         quiet: No progress, no notes; errors are always shown.
-        resume_hint: What to say after Ctrl-C about going on.
+        resume_hint: What to say after Ctrl-C or SIGTERM about going on.
 
     Raises:
         typer.Exit: With the code of the error; 70 after an unexpected exception, whose traceback is printed.
     """
     try:
-        with use_reporter(TerminalReporter(quiet=quiet)):
+        with raise_when_terminated(), use_reporter(TerminalReporter(quiet=quiet)):
             yield
     except RerankBenchError as error:
         _print_error(str(error))
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         hint = f" {resume_hint}" if resume_hint else ""
-        stderr_console().print(f"interrupted: no file is half-written.{hint}", style="yellow", markup=False)
-        raise typer.Exit(EXIT_INTERRUPTED) from error
+        cause = f" by {error}" if isinstance(error, Terminated) else ""
+        stderr_console().print(f"interrupted{cause}: no file is half-written.{hint}", style="yellow", markup=False)
+        raise typer.Exit(error.exit_code if isinstance(error, Terminated) else EXIT_INTERRUPTED) from error
     except (typer.Exit, typer.Abort, BrokenPipeError):
         raise
     except OSError as error:

@@ -70,7 +70,8 @@ stderr. `--json` prints what the table shows as JSON.
 | 4 | inconclusive, under `--strict` |
 | 5 | two results do not compare |
 | 70 | a defect of rerank-bench (with traceback) |
-| 130 | interrupted; no file is half-written |
+| 130 | interrupted (Ctrl-C); no file is half-written |
+| 143 | ended by SIGTERM (129: by SIGHUP), likewise |
 """
 
 
