@@ -53,7 +53,7 @@ def render_html(explanation: Explanation) -> str:
         # Nothing is fetched, whatever a text holds: the browser is told so as well.
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         f"<title>{_escape(title)}</title>",
-        f"<style>\n{_resource('page.css')}</style></head><body>",
+        f"<style>\n{_resource('page.css')}</style></head><body><main>",
         f"<h1>{_escape(headline(explanation))}</h1>",
         "<dl>",
         *(f"<dt>{_escape(short)}</dt><dd>{_escape(long)}</dd>" for short, long in side_lines(explanation)),
@@ -67,7 +67,7 @@ def render_html(explanation: Explanation) -> str:
         '<div id="queries">',
         *(_query(explanation, query) for query in explanation.queries),
         "</div>",
-        f"<script>\n{_resource('page.js')}</script></body></html>",
+        f"<script>\n{_resource('page.js')}</script></main></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
@@ -79,11 +79,11 @@ def _resource(name: str) -> str:
 def _grid(grid: Grid) -> Iterator[str]:
     if grid.title:
         yield f"<h2>{_escape(grid.title)}</h2>"
-    yield '<div class="wide"><table><thead><tr>'
-    yield "".join(f"<th>{_escape(title)}</th>" for title in grid.header) + "</tr></thead><tbody>"
+    yield f"{_wide(grid.title or 'Data sets')}<table><thead><tr>"
+    yield "".join(f'<th scope="col">{_escape(title)}</th>' for title in grid.header) + "</tr></thead><tbody>"
     for row in grid.rows:
         if len(row) == 1:
-            yield f'<tr><th colspan="{len(grid.header)}">{_escape(row[0])}</th></tr>'
+            yield f'<tr><th scope="rowgroup" colspan="{len(grid.header)}">{_escape(row[0])}</th></tr>'
             continue
         cells = (
             f"<td{_tone(cell) if column in grid.delta_columns else ''}>{_escape(cell)}</td>"
@@ -93,6 +93,11 @@ def _grid(grid: Grid) -> Iterator[str]:
     yield "</tbody></table></div>"
     if grid.remark:
         yield f'<p class="remark">{_escape(grid.remark)}</p>'
+
+
+def _wide(label: str) -> str:
+    """Open a box that scrolls sideways, by the keyboard too: it takes the focus, and says what it is."""
+    return f'<div class="wide" role="group" tabindex="0" aria-label="{_escape(label)}">'
 
 
 def _tone(delta: str) -> str:
@@ -131,7 +136,7 @@ def _query(explanation: Explanation, query: QueryExplanation) -> str:
     text = query_text(explanation, query)
     sentences = describe_query(explanation, query) or [describe_fate(explanation, query)]
     notes = (describe_loss(query.after_split, explanation.after.short), describe_lists(query))
-    header = "".join(f"<th>{title}</th>" for title in ("", *doc_header(explanation), "document"))
+    header = "".join(f'<th scope="col">{title}</th>' for title in ("", *doc_header(explanation), "document"))
     return (
         f'<details class="q" data-s="{_escape(query.dataset)}" data-d="{query.delta:.6f}" data-b="{query.before:.6f}" '
         f'data-a="{query.after:.6f}"><summary><b{_tone(delta)}>{delta}</b> '
@@ -139,7 +144,7 @@ def _query(explanation: Explanation, query: QueryExplanation) -> str:
         f"<span>{format_value(query.before)} → {format_value(query.after)}</span>"
         f"{'' if text is None else f'<q>{_escape(snippet(text, 300))}</q>'}</summary>"
         f"<p>{_escape(' '.join(sentences))}</p>"
-        f'<div class="wide"><table class="d"><tr>{header}</tr>'
+        f'{_wide("documents")}<table class="d"><tr>{header}</tr>'
         f"{''.join(_doc(explanation, query, doc) for doc in query.shown_docs)}</table></div>"
         f'<p class="remark">{_escape(" · ".join(note for note in notes if note))}</p></details>'
     )

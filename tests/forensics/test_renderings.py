@@ -104,6 +104,9 @@ class Page(HTMLParser):
         self.wrong: list[str] = []
         self.tags: list[str] = []
         self.references: list[str] = []
+        self.ids: list[str] = []
+        self.unreachable: list[str] = []
+        """Controls without a label or a name, and boxes that scroll but take no focus."""
         self.texts: list[str] = []
         self.feed(text)
         self.close()
@@ -111,6 +114,12 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.references += [name for name, _ in attrs if name in {"src", "href", "srcset"} or name.startswith("on")]
+        given = dict(attrs)
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        if tag in {"input", "select"} and "label" not in self.open_tags:
+            self.unreachable.append(tag)
+        if given.get("class") == "wide" and (given.get("tabindex") != "0" or not given.get("aria-label")):
+            self.unreachable.append("wide")
         if tag not in self.VOID | self.OPTIONAL:
             self.open_tags.append(tag)
 
@@ -126,6 +135,9 @@ def test_the_page_is_whole_and_asks_for_nothing(evil: Explanation) -> None:
     text = render_html(evil)
     page = Page(text)
     assert (page.open_tags, page.wrong, page.references) == ([], [], [])
+    assert len(page.ids) == len(set(page.ids)) > 5
+    assert page.unreachable == []
+    assert page.tags.count("details") == page.tags.count("summary")
     assert page.tags.count("script") == page.tags.count("style") == 1
     assert "img" not in page.tags
     assert "b" in page.tags
