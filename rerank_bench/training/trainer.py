@@ -13,7 +13,7 @@ from typing import Any
 
 from rerank_bench.progress import note
 from rerank_bench.scoring.loading import quiet_transformers
-from rerank_bench.training.base_model import load_base
+from rerank_bench.training.base_model import attend_eagerly, load_base
 from rerank_bench.training.collation import Collator
 from rerank_bench.training.curves import draw_curves
 from rerank_bench.training.examples import Examples
@@ -69,6 +69,8 @@ def train(
     settings = training_settings(recipe, folder, best_by=watch.best_by, measures=watch.measures, device=device)
     with settings.main_process_first(local=False, desc="open the job"):
         checkpoint = open_job(folder, job, about or {})
+    if settings.use_cpu:
+        attend_eagerly(model, max_length)
     settings.eval_on_start = watch.measures and checkpoint is None
     trainer = GroupTrainer(
         recipe=recipe,

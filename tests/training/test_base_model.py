@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from loopback_hub import LoopbackHub, use_hub
 from tiny_training import examples_of, pair_rows
 
 from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.loaded_scorer import load_scorer
-from rerank_bench.training.base_model import load_base
+from rerank_bench.training.base_model import attend_eagerly, load_base
 from rerank_bench.training.recipe import Recipe
 from rerank_bench.training.trainer import train
 
@@ -89,3 +90,35 @@ def test_a_checkpoint_brings_the_pinned_code_along(hub: LoopbackHub, tiny_base: 
         load_scorer(str(tmp_path / commit), device="cpu", trust_remote_code=True).score(pairs) for commit in commits
     )
     assert np.abs(second - first).min() > 2.0  # a step cannot make up for the four between the shifts
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_dropout_of_the_recipe_replaces_the_base_models(tiny_base: Path, dropout: float) -> None:
+    model, _, _ = load_base(recipe_of(tiny_base, dropout=dropout))
+    shares = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    assert shares == [dropout] * len(shares)
+    assert len(shares) >= 3  # embeddings, attention, head
+    theirs, _, _ = load_base(recipe_of(tiny_base))
+    assert {m.p for m in theirs.modules() if isinstance(m, torch.nn.Dropout)} == {0.1}
+
+
+def test_dropout_that_is_not_found(tiny_base: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_base, tmp_path / "mamba")
+    (folder / "config.json").write_text(json.dumps({"model_type": "mamba", "architectures": ["MambaModel"]}))
+    with pytest.raises(ConfigError, match="no dropout that is known here; drop the option"):
+        load_base(recipe_of(folder, dropout=0.0))
+
+
+def test_short_pairs_attend_by_plain_products_and_the_checkpoint_does_not_say_so(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    model, _, _ = load_base(recipe_of(tiny_base))
+    attend_eagerly(model, 129)
+    assert model.config._attn_implementation == "sdpa"
+    ids = torch.arange(24).view(2, 12) + 5
+    fused = model.eval()(input_ids=ids).logits
+    attend_eagerly(model, 128)
+    assert model.config._attn_implementation == "eager"
+    torch.testing.assert_close(model(input_ids=ids).logits, fused, atol=1e-6, rtol=0)
+    model.save_pretrained(tmp_path)
+    assert "eager" not in (tmp_path / "config.json").read_text()

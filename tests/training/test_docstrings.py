@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from rerank_bench.errors import DataError
-from rerank_bench.training.docstring_groups import NUM_NEGATIVES, build_groups, part_docstrings, write_held_out
+from rerank_bench.training.docstring_groups import (
+    FIRST_STAGE_LOGITS,
+    LOGITS_PER_COSINE,
+    NUM_NEGATIVES,
+    OPENINGS,
+    OWN_LOGITS,
+    build_groups,
+    part_docstrings,
+    phrase_query,
+    read_groups,
+    write_groups,
+    write_held_out,
+)
 from rerank_bench.training.docstrings import Docstring, collect_docstrings, describe_distributions
 
 SOURCE = '''
@@ -73,8 +88,11 @@ def test_docstrings_are_parsed_and_each_stands_once(site: Path) -> None:
         ("meters.Meter.read", "(self, ranked, *, depth=10)", "Return the value of one ranked list of documents."),
     ]
     assert found[0].rest.startswith("Each of them takes")
-    name, _, body = found[2].document.partition("\n\n")
-    assert (name, body) == ("meters.Meter.read(self, ranked, *, depth=10)", found[2].rest)  # the query is not in it
+    head = "meters.Meter.read(self, ranked, *, depth=10)"
+    assert found[2].document == f"{head}\n\n{found[2].summary}\n\n{found[2].rest}"
+    assert found[2].answer == f"{head}\n\n{found[2].rest}"
+    short = Docstring("m.f", "()", "Say hello.", "")
+    assert short.answer == short.document == "m.f()\n\nSay hello."
     assert "meters.copied" in [d.name for d in collect_docstrings(path=[str(site)])]
     with pytest.raises(DataError, match="no docstrings were found"):
         collect_docstrings(path=[str(site / "meters")])
@@ -82,39 +100,107 @@ def test_docstrings_are_parsed_and_each_stands_once(site: Path) -> None:
 
 
 def docstrings(count: int) -> list[Docstring]:
-    return [Docstring(f"m{i}", "", f"query number {i}", f"answer number {i}") for i in range(count)]
+    rest = "It says so in eight words or more."
+    return [Docstring(f"m{i}", "(x)", f"Return query number {i}.", f"Answer number {i}. {rest}") for i in range(count)]
 
 
-def test_negatives_come_from_the_first_stage_and_held_out_documents_are_never_trained_on(tmp_path: Path) -> None:
+def no_search(queries: Sequence[str], _docs: Sequence[str], _depth: int) -> list[list[int]]:
+    return [[] for _ in queries]
+
+
+def teach_position(_queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+    assert pairs[:, 1].tolist() == list(range(len(docs)))
+    return np.linspace(-1, 1, len(docs), dtype=np.float32)
+
+
+def test_groups_hold_the_own_document_and_others_of_the_first_stage(tmp_path: Path) -> None:
     task = part_docstrings(docstrings(40), num_held_out=5, seed=3)
     assert len(task.held_out) == 5
     assert sorted([*task.training, *task.held_out]) == list(range(40))
-    ranked = [[(number + step) % 35 for step in range(6)] for number in range(35)]
-    ranked[7] = [7]  # shares words with nothing but its own
-    groups = build_groups(task, lambda queries, docs, _depth: ranked if len(queries) == len(docs) == 35 else [], seed=1)
-    held_out = {f"m{number}\n\nanswer number {number}" for number in task.held_out}
+    by_name = {d.name: d for d in task.docstrings}
+
+    def search(queries: Sequence[str], docs: Sequence[str], _depth: int) -> list[list[int]]:
+        assert len(docs) == 35
+        numbers = [next(n for n, doc in enumerate(docs) if query in doc) for query in queries]
+        return [[(n + step) % 35 for step in range(9)] if n != 7 else [7] for n in numbers]
+
+    groups = build_groups(task, search, teach_position, seed=1)
+    assert len(groups) == 35
+    held_out = {f"m{number}(x)" for number in task.held_out}
+    heads = []
     for row in range(35):
-        query, docs, labels = groups[row]
-        own = task.training[row]
-        assert query == f"query number {own}"
-        assert docs[0] == f"m{own}\n\nanswer number {own}"
-        assert labels == [1.0] + [0.0] * NUM_NEGATIVES
-        assert len(set(docs)) == 1 + NUM_NEGATIVES
-        assert not held_out & set(docs)
-        if row != 7:
-            drawn = [task.training[position] for position in ranked[row]]
-            assert set(docs[1:]) <= {f"m{number}\n\nanswer number {number}" for number in drawn}
-    assert groups.place(0) == f"docstring of m{task.training[0]}"
+        query, docs, _ = groups[row]
+        names = [doc.partition("(x)\n\n")[0] for doc in docs]
+        heads.append(names[0])
+        own = task.docstrings.index(by_name[names[0]])
+        assert groups.place(row) == f"docstring of {names[0]}"
+        assert set(query.strip("?.").lower().split()[-1:]) & {str(own), "number", "query", "return"}
+        assert len(set(names)) == 1 + NUM_NEGATIVES
+        assert not held_out & set(names)
+        place = task.training.index(own)
+        near = {f"m{task.training[(place + step) % 35]}" for step in range(1, 9)}
+        assert place == 7 or set(names[1:]) <= near
+    assert sorted(heads) == sorted(f"m{number}" for number in task.training)  # each asks once
+    forms = {doc for row in range(35) for doc in groups[row].docs}
+    assert {by_name[doc.partition("(x)")[0]].answer == doc for doc in forms} == {True, False}
+    assert forms <= {text for d in task.docstrings for text in (d.answer, d.document)}
+
+    write_groups(groups, tmp_path / "groups.parquet")
+    read = read_groups(tmp_path / "groups.parquet")
+    assert [read[row] for row in range(35)] == [groups[row] for row in range(35)]
+    assert read.place(34) == groups.place(34)
+    assert read.fingerprint() == groups.fingerprint()
+
+
+def test_labels_are_the_teachers_scores_and_bonuses() -> None:
+    task = part_docstrings(docstrings(12), num_held_out=2, seed=0)
+    with_ranks = build_groups(
+        task, lambda queries, docs, _: [list(range(len(docs)))] * len(queries), teach_position, seed=5
+    )
+    without = build_groups(task, no_search, teach_position, seed=5, limit=4)
+    assert len(without) == 4
+    labels = without.labels.reshape(4, 1 + NUM_NEGATIVES)
+    cosines = np.linspace(-1, 1, labels.size, dtype=np.float32).reshape(labels.shape)
+    np.testing.assert_allclose(labels[:, 1:], LOGITS_PER_COSINE * cosines[:, 1:], rtol=1e-6)
+    np.testing.assert_allclose(labels[:, 0], LOGITS_PER_COSINE * cosines[:, 0] + OWN_LOGITS, rtol=1e-6)
+    for row in range(len(with_ranks)):
+        group = with_ranks[row]
+        names = [doc.partition("(x)")[0] for doc in group.docs]
+        places = [task.training.index(int(name.removeprefix("m"))) for name in names]
+        start = row * (1 + NUM_NEGATIVES)
+        cosine = np.linspace(-1, 1, with_ranks.labels.size, dtype=np.float32)[start : start + 1 + NUM_NEGATIVES]
+        ranks = [place - (place > places[0]) for place in places[1:]]  # the own document is no other's rival
+        bonuses = [OWN_LOGITS, *(FIRST_STAGE_LOGITS / (rank + 1) ** 0.5 for rank in ranks)]
+        np.testing.assert_allclose(group.labels, LOGITS_PER_COSINE * cosine + bonuses, rtol=1e-5)
+
+
+def test_queries_are_phrased_in_three_ways_and_stay_about_the_same() -> None:
+    rng = np.random.default_rng(0)
+    summary = "Return the arc tangent of the number x."
+    phrased = [phrase_query(summary, rng) for _ in range(300)]
+    words = set(summary.lower().replace(".", "").split())
+    asked = [query for query in phrased if query.endswith("?")]
+    assert 0.2 < len(asked) / 300 < 0.5
+    assert "how do I return the arc tangent of the number x?" in asked
+    assert 0.2 < phrased.count(summary) / 300 < 0.5
+    thinned = [query for query in phrased if query not in asked and query != summary]
+    assert all(set(query.lower().replace(".", "").split()) <= words for query in thinned)
+    assert max(len(query.split()) for query in thinned) < len(summary.split())
+    assert phrase_query("Go.", np.random.default_rng(1)) in {"Go.", "go?", *(f"{o} go?" for o in OPENINGS)}
+
+
+def test_held_out_documents_lack_the_paragraph_that_asks_for_them(tmp_path: Path) -> None:
+    task = part_docstrings(docstrings(40), num_held_out=5, seed=3)
     write_held_out(task, tmp_path)
     queries = [json.loads(line) for line in (tmp_path / "queries.jsonl").read_text().splitlines()]
-    assert [query["text"] for query in queries] == [f"query number {number}" for number in task.held_out]
+    assert [query["text"] for query in queries] == [f"Return query number {number}." for number in task.held_out]
     from rerank_bench.data.datasets import load_dataset
 
     dataset = load_dataset(str(tmp_path))
     assert len(dataset.collection) == 40
     for number in task.held_out:
         assert dataset.qrels[f"q{number}"] == {f"d{number}": 1}
-        assert dataset.collection.text(number) == f"m{number}\n\nanswer number {number}"
+        assert dataset.collection.text(number).startswith(f"m{number}(x)\n\nAnswer number {number}.")
 
 
 def test_more_held_out_than_there_are() -> None:

@@ -93,6 +93,7 @@ def test_bad_losses(values: dict[str, Any], message: str) -> None:
         ({"learning_rate": float("inf")}, "learning_rate is inf"),
         ({"warmup": 1.0}, "warmup is 1.0, expected a share"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1"),
+        ({"dropout": 1.0}, "dropout is 1.0, expected a share"),
         ({"batch_size": 16, "accumulation": 3}, "accumulation is 3, which does not divide batch_size 16"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"schedule": "linea"}, "did you mean 'linear'"),
