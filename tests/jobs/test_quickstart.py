@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import random
 import shlex
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_training import pair_rows
+from tiny_training import words
 from typer.testing import CliRunner
 from watcher import Watcher
 
@@ -36,7 +37,7 @@ from rerank_bench.training.presets import PRESETS
 TINY = Path(__file__).parents[1] / "data" / "tiny"
 WEIGHTS = Path("reranker/model.safetensors")
 STEPS = 3
-TRAIN_OPTIONS = "--eval-steps 2 --held-out 5 --best-by none"
+TRAIN_OPTIONS = "--eval-steps 2 --limit 12 --held-out 5 --best-by none"
 
 
 def make_small(patch: pytest.MonkeyPatch, base: Path, cache: Path) -> None:
@@ -46,12 +47,13 @@ def make_small(patch: pytest.MonkeyPatch, base: Path, cache: Path) -> None:
     def load_small(_manifest: Manifest) -> Dataset:
         return small
 
-    found = [Docstring(f"m.f{i}", "", row["query"], row["document"]) for i, row in enumerate(pair_rows(30, seed=5))]
+    rng = random.Random(5)
+    found = [Docstring(f"m.f{number}", "", words(rng, 4), words(rng, 10)) for number in range(30)]
     preset = PRESETS["pydocs"]
     recipe = dataclasses.replace(
         preset.recipe, model=str(base), batch_size=4, mini_batch=None, max_length=32, precision="float32", log_steps=1
     )
-    data = dataclasses.replace(preset.data, held_out=6)
+    data = dataclasses.replace(preset.data, held_out=6, limit=20)
     patch.setenv("RERANK_BENCH_CACHE", str(cache))
     patch.setattr(datasets, "load_from_manifest", load_small)
     patch.setattr(docstring_data, "collect_docstrings", lambda **_: found)
@@ -184,7 +186,7 @@ def test_on_the_command_line(small: Path) -> None:
     lines = done.stdout.splitlines()
     assert "  cd 'a tour'" in lines
     assert "  rerank-bench train --preset pydocs --max-steps 1 --eval-steps 2 --seed 7 \\" in lines
-    assert "      --held-out 5 --best-by none --out reranker" in lines
+    assert "      --limit 4 --held-out 5 --best-by none --out reranker" in lines
     assert [line for line in lines if len(line) > 80] == []
     for line in lines:
         label, _, place = line.partition(" ")
