@@ -112,9 +112,12 @@ def score_texts(scorer: LazyScorer, prepared: Sequence[PreparedDataset], *, job_
     """
     tables = [_empty_table(num_pairs_of(ready)) for ready in prepared]
     jobs: list[dict[str, Any]] = []
-    num_distinct = 0
+    num_pairs = sum(map(num_pairs_of, prepared))
+    num_done = num_distinct = 0
     for job in plan_jobs(prepared, job_pairs if scorer.takes_parts else None):
-        outcome, ends = _score_job(scorer, job)
+        done = f", {num_done:,} of {num_pairs:,} done" if num_done else ""
+        outcome, ends = _score_job(scorer, job, done)
+        num_done += ends[-1]
         for part, start, end in zip(job, [0, *ends[:-1]], ends, strict=True):
             scores, facts = tables[part.number]
             scores[part.rows] = outcome.scores[start:end]
@@ -163,11 +166,11 @@ def _rows_of_pool(deep: PreparedDataset, ready: PreparedDataset) -> NDArray[np.i
     return rows
 
 
-def _score_job(scorer: LazyScorer, job: Sequence[JobPart]) -> tuple[EngineResult, list[int]]:
-    """Return the scores of a job's pairs, one part after the other, and where each ends."""
+def _score_job(scorer: LazyScorer, job: Sequence[JobPart], done: str) -> tuple[EngineResult, list[int]]:
+    """Return the scores of a job's pairs, one part after the other, and where each ends; ``done`` is for the bar."""
     collected = collect_pairs([part.ready for part in job])
     what = job[0].ready.dataset.name if len(job) == 1 else f"{len(job)} data sets"
     outcome = scorer.score_indexed(
-        collected.queries, collected.docs, collected.pairs, pair_name=collected.name, description=f"score {what}"
+        collected.queries, collected.docs, collected.pairs, pair_name=collected.name, description=f"score {what}{done}"
     )
     return outcome, collected.ends

@@ -181,8 +181,7 @@ def test_a_large_data_set_is_split_by_queries(tmp_path: Path, job_pairs: int) ->
     assert (len(parts) == 1) == (job_pairs >= len(pairs))
 
 
-@pytest.mark.parametrize("family", ["classifier", "encoder"])
-@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize(("family", "use_cache"), [("classifier", True), ("encoder", False)])
 def test_parts_of_a_data_set_give_the_result_of_the_whole(
     tmp_path: Path, model: Path, *, family: str, use_cache: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,11 +191,18 @@ def test_parts_of_a_data_set_give_the_result_of_the_whole(
     whole = run([spec], out=tmp_path / "whole", **options).outcomes
     monkeypatch.setenv("RERANK_BENCH_CACHE", str(tmp_path / "another cache"))
     bound_jobs(monkeypatch, 20)
-    parted = run([spec], out=tmp_path / "parted", **options).outcomes
+    watcher = Watcher()
+    with use_reporter(watcher):
+        parted = run([spec], out=tmp_path / "parted", **options).outcomes
     assert len(whole[0].result["scoring"]["jobs"]) == 1
     jobs = parted[0].result["scoring"]["jobs"]
     assert len(jobs) > 1
-    assert sum(job["num_pairs"] for job in jobs) == parted[1].result["datasets"]["large"]["counts"]["pairs"]
+    num_pairs = parted[1].result["datasets"]["large"]["counts"]["pairs"]
+    assert sum(job["num_pairs"] for job in jobs) == num_pairs
+    # A bi-encoder has two bars, for queries and documents.
+    bars = dict.fromkeys(text.partition(":")[0] for text, _, _ in watcher.tasks if text.startswith("score"))
+    done = np.cumsum([job["num_pairs"] for job in jobs[:-1]]).tolist()
+    assert list(bars) == ["score large", *(f"score large, {count} of {num_pairs} done" for count in done)]
     for one, other in zip(whole, parted, strict=True):
         assert_close(read_run(other.folder / "large.run.trec.gz"), read_run(one.folder / "large.run.trec.gz"))
         facts, wanted = (outcome.result["datasets"]["large"]["timing"] for outcome in (other, one))
