@@ -18,6 +18,7 @@ def two_nodes() -> Iterator[Any]:
     """Yield the cluster; more nodes may be added to it."""
     # Before Ray is imported: seconds that a head may take to start, 20 by itself, too few on a machine with much to do.
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "120")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers give way to all others otherwise
     from ray.cluster_utils import Cluster
 
     found = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
