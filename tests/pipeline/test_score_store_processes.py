@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from tiny_models import WORDS, write_sequence_classifier
 
+from rerank_bench.reporting.leaderboard import read_rows
 from rerank_bench.trec_io import read_run
 
 NUM_QUERIES, NUM_DOCS = 12, 60
@@ -207,3 +208,33 @@ def test_two_runs_at_once_share_a_store(place: Path, uninterrupted: tuple[Path, 
     assert num_stored(tmp_path / "cache") == num_stored(uninterrupted[1])
     for out in ("one", "two"):
         assert_same(tmp_path / out, uninterrupted[0])
+
+
+def test_a_cache_folder_that_is_removed_under_a_run_changes_no_result(
+    place: Path, uninterrupted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    process = start(place, cache, tmp_path / "out")
+    while process.poll() is None and num_stored(cache) < 20:
+        time.sleep(0.005)
+    cache.rename(tmp_path / "gone")  # at once, unlike removing file after file
+    stderr = finish(process)
+    assert "were removed or replaced while this run used them" in stderr
+    assert_same(tmp_path / "out", uninterrupted[0])
+    kept = num_stored(cache)
+    assert 0 < kept < num_stored(uninterrupted[1])
+    finish(start(place, cache, tmp_path / "again"))
+    (job,) = jobs_of(result_of(tmp_path / "again"))
+    assert job["num_pairs_from_store"] > 0, "what came after the removal was stored"
+
+
+def test_two_runs_at_once_into_the_same_folder(place: Path, uninterrupted: tuple[Path, Path], tmp_path: Path) -> None:
+    both = [start(place, tmp_path / "cache", tmp_path / "out", "-m", other) for other in ("first-stage", "random")]
+    for process in both:
+        finish(process)
+    assert_same(tmp_path / "out", uninterrupted[0])
+    rows = read_rows(tmp_path / "out" / "leaderboard.csv")
+    keys = [(row["model"], row["dataset"], row["view"]) for row in rows]
+    assert len(keys) == len(set(keys))
+    assert {model for model, _, _ in keys} == {"model", "first-stage", "random"}
+    assert not list((tmp_path / "out").rglob("*.tmp"))
