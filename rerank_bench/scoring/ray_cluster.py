@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rerank_bench import progress
-from rerank_bench.errors import ConfigError, EnvironmentMissingError
+from rerank_bench.errors import EnvironmentMissingError
 from rerank_bench.scoring.ray_options import ADDRESS_VARIABLE, RayOptions, check_device_for_ray, split_address
 from rerank_bench.scoring.scorer import ScorerConfig
 
@@ -156,9 +156,8 @@ def worker_shape(ray: Any, config: ScorerConfig) -> WorkerShape:
     Raises:
         EnvironmentMissingError: No node has room for one.
     """
-    if config.ray is None or config.ray.cores is None:
-        msg = "the config was not placed on a cluster"
-        raise ConfigError(msg)
+    assert config.ray is not None  # noqa: S101 - for the type checker, as the next: placed configs have both
+    assert config.ray.cores is not None  # noqa: S101
     cores, nodes = config.ray.cores, _resources(ray)
     per_node = [
         int(min(node.get("CPU", 0) // cores, node.get("GPU", 0) if config.device == "cuda" else 1e9)) for node in nodes

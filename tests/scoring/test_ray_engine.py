@@ -152,6 +152,7 @@ def test_a_killed_worker_leaves_its_batches_to_the_other_and_is_replaced(open_fl
     assert killed not in processes
 
 
+@pytest.mark.slow
 def test_a_removed_node_leaves_its_batches_to_the_other(cluster: Any, open_fleet: Open) -> None:
     node = cluster.add_node(**NODE)
     cluster.wait_for_nodes()
@@ -198,6 +199,7 @@ def test_a_pair_that_kills_workers_is_named_after_the_third(open_fleet: Open) ->
     assert fleet_of(scorer).pool._num_replaced == 3, "two with its batch, one to find it"
 
 
+@pytest.mark.slow
 def test_a_cluster_that_eats_workers_is_given_up(open_fleet: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_pool, "LEAST_REPLACED", 0)
     scorer = open_fleet(breaks="process")  # all are killed: two, and two in their places
@@ -222,6 +224,7 @@ def test_workers_whose_scores_would_differ_are_refused(open_fleet: Open) -> None
         wait_for_all(open_fleet(differs=True))
 
 
+@pytest.mark.slow
 def test_a_cluster_that_others_hold_is_waited_for_a_while(open_fleet: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     holder = open_fleet()
     wait_for_all(holder)
@@ -241,6 +244,7 @@ def test_no_worker_outlives_its_use(open_fleet: Open) -> None:
     assert wait_for_all(open_fleet()), "others find room"
 
 
+@pytest.mark.slow
 def test_a_worker_with_other_versions_is_refused(cluster: Any, open_fleet: Open, tmp_path: Any) -> None:
     for name in ("torch", "numpy"):
         (tmp_path / f"{name}-9.9.dist-info").mkdir()
