@@ -68,6 +68,7 @@ def train(
     epochs: given.Epochs = None,
     max_steps: given.MaxSteps = None,
     learning_rate: given.LearningRate = None,
+    head_learning_rate: given.HeadLearningRate = None,
     schedule: given.Schedule = None,
     warmup: given.Warmup = None,
     weight_decay: given.WeightDecay = None,

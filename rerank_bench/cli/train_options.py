@@ -198,6 +198,12 @@ Warmup = Annotated[
 WeightDecay = Annotated[
     float | None, typer.Option(metavar="X", help="Of AdamW; default: 0.", rich_help_panel=RECIPE_PANEL)
 ]
+HeadLearningRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X", help="Of head and pooler; default: --learning-rate for all weights.", rich_help_panel=RECIPE_PANEL
+    ),
+]
 Dropout = Annotated[
     float | None,
     typer.Option(

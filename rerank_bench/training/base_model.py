@@ -73,7 +73,7 @@ def _load_classifier(checkpoint: Checkpoint, recipe: Recipe, config: ScorerConfi
         raise ScoringError(msg) from error
     absent = [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]
     prefix = f"{model.base_model_prefix}."
-    lacking = sorted(key for key in absent if key.startswith(prefix) and ".pooler." not in key)
+    lacking = sorted(key for key in absent if not _is_of_head(key, prefix))
     if lacking:
         msg = (
             f"model {checkpoint.name!r}: {len(lacking)} weights of the trunk that {type(model).__name__} needs are not in "
@@ -85,6 +85,16 @@ def _load_classifier(checkpoint: Checkpoint, recipe: Recipe, config: ScorerConfi
         note(f"{checkpoint.name}: new head from seed {recipe.seed} ({', '.join(sorted(absent)[:4])})")
     model.config.sentence_transformers = {"activation_fn": SAVED_ACTIVATION}
     return model
+
+
+def _is_of_head(name: str, prefix: str) -> bool:
+    return not name.startswith(prefix) or ".pooler." in name
+
+
+def head_parameters(model: Any) -> list[Any]:
+    """Return the parameters of the head and the pooler, which a base model lacks or never trained."""
+    prefix = f"{model.base_model_prefix}."
+    return [parameter for name, parameter in model.named_parameters() if _is_of_head(name, prefix)]
 
 
 EAGER_TOKENS = 128

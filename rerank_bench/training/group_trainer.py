@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list
 
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.scoring.loading import quiet_transformers
+from rerank_bench.training.base_model import head_parameters
 from rerank_bench.training.callbacks import LogWriter, ProgressCallback, StopAtTheEnd
 from rerank_bench.training.collation import Collator, ExampleItems, score_batch
 from rerank_bench.training.examples import Examples
@@ -28,6 +29,9 @@ from rerank_bench.training.watch import Watch
 
 EVALUATED = ".evaluated"
 """Folder inside the job's where the weights stand while they are evaluated."""
+
+NUM_GROUPS = 2
+"""transformers' own: with and without weight decay."""
 
 
 class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers has no types
@@ -65,6 +69,19 @@ class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers 
         self._loss = loss_function(recipe.loss)
         self._started = time.perf_counter()
         self.control: Any
+
+    def create_optimizer(self, *args: Any, **options: Any) -> Any:
+        """Return the optimizer; the head and the pooler have groups of their own where their rate is another."""
+        optimizer = super().create_optimizer(*args, **options)
+        rate = self._recipe.head_learning_rate
+        if rate is not None and len(optimizer.param_groups) == NUM_GROUPS:
+            head = {id(parameter) for parameter in head_parameters(self.model)}
+            for group in list(optimizer.param_groups):
+                own = [parameter for parameter in group["params"] if id(parameter) in head]
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in head]
+                if own:
+                    optimizer.add_param_group({**group, "params": own, "lr": rate})
+        return optimizer
 
     def compute_loss(
         self,

@@ -85,6 +85,8 @@ class Recipe:
     """Optimizer steps at most; also ends the learning rate's schedule.  ``None``: as ``epochs`` says."""
     learning_rate: float = 2e-5
     """Highest rate of AdamW."""
+    head_learning_rate: float | None = None
+    """That of the head and the pooler, where it is another: a new head learns fast, what the trunk knows is to be kept."""
     schedule: Schedule = "linear"
     warmup: float = 0.1
     """Share of the steps in which the rate rises, 0 to below 1."""
@@ -114,7 +116,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in (
-            *("batch_size", "accumulation", "mini_batch", "epochs", "max_steps", "learning_rate", "max_grad_norm"),
+            *("batch_size", "accumulation", "mini_batch", "epochs", "max_steps", "learning_rate"),
+            *("head_learning_rate", "max_grad_norm"),
             *("max_length", "log_steps", "eval_steps", "patience", "keep_checkpoints"),
         ):
             _check_positive(name, getattr(self, name))

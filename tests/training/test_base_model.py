@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from loopback_hub import LoopbackHub, use_hub
 from tiny_training import examples_of, pair_rows
 
 from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.loaded_scorer import load_scorer
-from rerank_bench.training.base_model import attend_eagerly, load_base
+from rerank_bench.training.base_model import attend_eagerly, head_parameters, load_base
 from rerank_bench.training.recipe import Recipe
 from rerank_bench.training.trainer import train
 
@@ -122,3 +123,23 @@ def test_short_pairs_attend_by_plain_products_and_the_checkpoint_does_not_say_so
     torch.testing.assert_close(model(input_ids=ids).logits, fused, atol=1e-6, rtol=0)
     model.save_pretrained(tmp_path)
     assert "eager" not in (tmp_path / "config.json").read_text()
+
+
+@pytest.mark.parametrize("learns", ["head", "trunk"])
+def test_the_head_learns_at_a_rate_of_its_own(tiny_base: Path, tmp_path: Path, learns: str) -> None:
+    rates = {"learning_rate": 1e-3, "head_learning_rate": 1e-30}
+    if learns == "head":
+        rates = {"learning_rate": 1e-30, "head_learning_rate": 1e-3}
+    recipe = recipe_of(tiny_base, warmup=0.0, **rates)
+    before, _, _ = load_base(recipe)
+    out = tmp_path / "out"
+    train(recipe, examples_of(tmp_path, pair_rows(8)), out, job={"recipe": recipe.describe()}, device="cpu")
+    after = transformers.AutoModelForSequenceClassification.from_pretrained(out)
+    head = {id(parameter) for parameter in head_parameters(before)}
+    changed = dict(after.named_parameters())
+    moved = {n for n, p in before.named_parameters() if not torch.allclose(p, changed[n], rtol=0, atol=1e-12)}
+    still = {n for n, p in before.named_parameters() if (id(p) in head) != (learns == "head")}
+    assert not moved & still
+    assert {id(p) for n, p in before.named_parameters() if n.startswith(("classifier", "bert.pooler"))} == head
+    assert any(n.startswith("classifier") for n in moved) == (learns == "head")
+    assert any("encoder" in n for n in moved) == (learns == "trunk")

@@ -94,6 +94,7 @@ def test_bad_losses(values: dict[str, Any], message: str) -> None:
         ({"warmup": 1.0}, "warmup is 1.0, expected a share"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1"),
         ({"dropout": 1.0}, "dropout is 1.0, expected a share"),
+        ({"head_learning_rate": 0.0}, "head_learning_rate is 0.0, expected a number above 0"),
         ({"batch_size": 16, "accumulation": 3}, "accumulation is 3, which does not divide batch_size 16"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"schedule": "linea"}, "did you mean 'linear'"),
