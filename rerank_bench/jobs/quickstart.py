@@ -32,7 +32,7 @@ from rerank_bench.training.request import NONE, TrainingRequest, override
 
 DEFAULT_FOLDER = Path("rerank-bench-quickstart")
 PRESET = "pydocs"
-DEFAULT_STEPS = 200
+DEFAULT_STEPS = 300
 """A number of steps, never of minutes: the same weights on a slow machine and on a fast one."""
 EVAL_STEPS = 100
 """Steps between evaluations; each leaves a checkpoint, which a killed training goes on from."""
