@@ -16,6 +16,10 @@ BASES = {
 }
 
 
+BUSY_SHARE = 0.2
+"""Of the cores that others may take before a time is said to be theirs, too."""
+
+
 def render_plan(console: Console, plan: Plan) -> None:
     """Print the data sets with their pairs, then what each model would cost."""
     console.print(f"Nothing was run. First stage {plan.first_stage}, depth {plan.depth}", soft_wrap=True, markup=False)
@@ -83,7 +87,10 @@ def _details(model: ModelPlan) -> str:
         if seconds is not None
     ]
     truncated = "" if not model.truncated_share else f"; {model.truncated_share:.1%} of them cut"
+    busy = ""
+    if model.busy_share is not None and model.busy_share > BUSY_SHARE:
+        busy = f". Other work took {model.busy_share:.0%} of the cores meanwhile: on a quiet machine it is faster"
     return (
         f"{model.spec} on {model.device}: {', '.join(parts)}; {model.measured_pairs:,} pairs counted{truncated}; "
-        f"{model.calibration_seconds:.1f} s timed"
+        f"{model.calibration_seconds:.1f} s timed{busy}"
     )

@@ -56,6 +56,8 @@ class Calibration:
     seconds: float
     job_seconds: float
     """Of all items: each batch at the speed of batches of its length."""
+    processor_share: float
+    """Of one core's time that this process got while it timed; 2.0 where two threads ran all the time."""
 
 
 def calibrate(
@@ -77,6 +79,7 @@ def calibrate(
     """
     lengths = items.lengths
     batches = list(iter_batches(order_by_length(lengths), lengths, budget))
+    share = _ProcessorShare()
     started = clock()
     _run(items, batches[0], compute, budget, is_packed=is_packed)  # the first one also allocates and compiles
     warm_up = clock() - started
@@ -96,7 +99,19 @@ def calibrate(
         num_tokens=sum(tokens for _, tokens, _ in timed),
         seconds=sum(seconds for _, _, seconds in timed),
         job_seconds=_extrapolate(batches, lengths, timed),
+        processor_share=share.so_far(),
     )
+
+
+class _ProcessorShare:
+    """What share of one core's time this process has got since then."""
+
+    def __init__(self) -> None:
+        self._started = time.process_time(), time.perf_counter()
+
+    def so_far(self) -> float:
+        """Return it."""
+        return (time.process_time() - self._started[0]) / max(1e-9, time.perf_counter() - self._started[1])
 
 
 def _run(items: EncodedItems, indices: NDArray[np.int64], compute: Compute, budget: int, *, is_packed: bool) -> None:

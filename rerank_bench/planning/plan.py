@@ -140,10 +140,16 @@ def _measure(scorer: LazyScorer, job: _Work, rows: NDArray[np.int64], request: R
         "tokenise_seconds": factor * tokenise_seconds,
         "score_seconds": factor * speed.job_seconds / num_devices,
         "calibration_seconds": speed.seconds,
+        "busy_share": _busy_share(speed.processor_share, loaded.cpu_threads),
         "host_bytes": None if peak is None else peak + max(0, job.largest_job - len(counted)) * BYTES_PER_PAIR,
         "device_bytes": model.peak_device_bytes(),
         "device": model.describe().get("device"),
     }
+
+
+def _busy_share(processor_share: float, cpu_threads: int | None) -> float | None:
+    """Return which share of its threads' time went to others."""
+    return None if cpu_threads is None else max(0.0, 1.0 - processor_share / cpu_threads)
 
 
 def _every_nth_query(work: PairWork, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,9 @@ class EngineStats:
     score_seconds: float
     pairs_per_second: float | None
     """Pairs that were really scored, over tokenising and scoring together; ``None`` when none was."""
+    cpu_threads: tuple[int, ...] = ()
+    """Numbers of CPU threads that scores of this model were computed with, here or in the store; empty on an accelerator,
+    and for functions and services.  More than one: last digits may differ from those of a run with one number."""
     tokens_per_second: float | None
     """Their tokens, without padding, over the same."""
     peak_host_bytes: int | None
@@ -55,7 +58,7 @@ class EngineStats:
         """Return the fields by name, those of ``use`` among them, JSON-able."""
         fields = asdict(self)
         use = fields.pop("use")
-        return {**fields, **use}
+        return {**fields, "cpu_threads": list(self.cpu_threads), **use}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +70,10 @@ class EngineResult:
     facts: PairFacts
     """Of the same pairs."""
     stats: EngineStats
+
+    def computed_with(self, cpu_threads: tuple[int, ...]) -> EngineResult:
+        """Return the same, with the numbers of CPU threads that scores were computed with."""
+        return replace(self, stats=replace(self.stats, cpu_threads=cpu_threads))
 
 
 def facts_of(work: PairWork, tokens: NDArray[np.int32], is_scored: NDArray[np.bool_]) -> PairFacts:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError
+from rerank_bench.progress import note
 from rerank_bench.scoring.device_list import check_kind_on_devices, check_present, describe_devices
 from rerank_bench.scoring.engine import score_stored
 from rerank_bench.scoring.engine_result import EngineResult
@@ -155,7 +156,7 @@ class LazyScorer:
             try:
                 with ScoreStore(scores_folder() / f"{key[:32]}.sqlite", key, self._request.checkpoint.name) as store:
                     outcome = score_stored(
-                        lambda expected=fingerprint: self._load_as(expected),  # type: ignore[misc]  # bound per turn
+                        lambda expected=fingerprint, into=store: self._load_as(expected, into),  # type: ignore[misc]  # bound per turn
                         store,
                         queries,
                         docs,
@@ -165,6 +166,7 @@ class LazyScorer:
                         pair_name=pair_name,
                         description=description,
                     )
+                    outcome = self._with_threads(outcome, store)
                     self._has_store = store.is_open  # one that failed, and said so, is not tried again
             except _OtherScorerError:  # it is loaded now, so its own fingerprint counts from here on
                 continue
@@ -184,10 +186,24 @@ class LazyScorer:
             scorer = cast("ListScorer", self.loaded.scorer)
             return score_unfinished(scorer, store, queries, docs, pairs, pair_name=pair_name, description=description)
 
-    def _load_as(self, fingerprint: str) -> Scorer | TextEncoder:
+    def _load_as(self, fingerprint: str, store: ScoreStore) -> Scorer | TextEncoder:
         if self.loaded.fingerprint != fingerprint:
             raise _OtherScorerError
+        if self.loaded.cpu_threads is not None:
+            store.add_cpu_threads(self.loaded.cpu_threads)
         return cast("Scorer | TextEncoder", self.loaded.scorer)
+
+    def _with_threads(self, outcome: EngineResult, store: ScoreStore) -> EngineResult:
+        """Say with how many CPU threads the scores of this model were computed, those in the store too."""
+        own = () if self._loaded is None or self._loaded.cpu_threads is None else (self._loaded.cpu_threads,)
+        cpu_threads = store.cpu_threads() or own  # a store that failed says nothing
+        if len(cpu_threads) > 1 and outcome.stats.num_pairs_from_store:
+            numbers = ", ".join(map(str, cpu_threads))
+            note(
+                f"{self._spec.text}: its stored scores were computed with different numbers of threads ({numbers}); last "
+                "digits may differ from those of a run with one number. --no-cache scores afresh"
+            )
+        return outcome.computed_with(cpu_threads)
 
     def _remember(self, request: ModelRequest, outcome: EngineResult) -> None:
         """Leave a memo of the model if it was loaded and the memo does not say the same already."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError, ScoringError, describe_unknown
 from rerank_bench.scoring.checkpoints import Checkpoint
-from rerank_bench.scoring.device_list import check_kind_on_devices, check_present, describe_devices
+from rerank_bench.scoring.device_list import check_kind_on_devices, check_present, describe_devices, threads_per_process
 from rerank_bench.scoring.engine import score_indexed
 from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.model_files import find_checkpoint
@@ -43,6 +43,19 @@ class LoadedScorer:
             "fingerprint": self.fingerprint,
         }
 
+    @property
+    def cpu_threads(self) -> int | None:
+        """Threads of torch in each process that scores on a CPU; ``None`` on an accelerator, and where others compute."""
+        if self.scorer.describe().get("device") != "cpu":
+            return None
+        if self.config.devices:
+            return threads_per_process(self.config.devices)
+        if self.config.ray is not None:
+            return self.config.ray.cores
+        import torch
+
+        return torch.get_num_threads()
+
     def score(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Return (N,) float32: the raw logit of each (query_text, doc_text), in the given order.
 
@@ -64,7 +77,7 @@ class LoadedScorer:
         description: str = "score",
     ) -> EngineResult:
         """Score pairs given as indices into texts; see ``engine.score_indexed``."""
-        return score_indexed(
+        outcome = score_indexed(
             self.scorer,
             queries,
             docs,
@@ -73,6 +86,7 @@ class LoadedScorer:
             pair_name=pair_name,
             description=description,
         )
+        return outcome if self.cpu_threads is None else outcome.computed_with((self.cpu_threads,))
 
 
 def load_scorer(spec: str | ModelSpec, *, config: ScorerConfig | None = None, **options: Any) -> LoadedScorer:

@@ -24,12 +24,14 @@ from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError
 from rerank_bench.scoring.score_rows import Job, pack_job, pack_rows
 from rerank_bench.scoring.score_tables import (
+    INSERT_CPU_THREADS,
     INSERT_JOB,
     INSERT_SCORES,
     StoredScores,
     check_tables,
     create_tables,
     look_up,
+    read_cpu_threads,
     read_job,
     write_rows,
 )
@@ -116,6 +118,14 @@ class ScoreStore:
             write_rows(connection, INSERT_SCORES, pack_rows(queries, docs, pairs, scores, tokens))
 
         self._attempt(write, None)
+
+    def add_cpu_threads(self, number: int) -> None:
+        """Record that scores from here on are computed with so many CPU threads."""
+        self._attempt(lambda connection: write_rows(connection, INSERT_CPU_THREADS, [(number,)]), None)
+
+    def cpu_threads(self) -> tuple[int, ...]:
+        """Return the numbers of CPU threads that any of the stored scores were computed with, ascending."""
+        return self._attempt(read_cpu_threads, ())
 
     def read_job(self, job: bytes) -> Job | None:
         """Return (counts, rows of every batch or ``None`` when it is finished) of a job; ``None`` for an unknown job."""

@@ -24,6 +24,8 @@ CREATE TABLE jobs (job BLOB PRIMARY KEY, content BLOB NOT NULL, checksum INTEGER
 """
 INSERT_SCORES = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?)"
 INSERT_JOB = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)"
+INSERT_CPU_THREADS = "INSERT OR IGNORE INTO meta VALUES ('cpu_threads:' || ?, '')"
+"""A row for each number: two processes that add one each lose neither."""
 
 
 class StoredScores(NamedTuple):
@@ -89,6 +91,12 @@ def check_tables(connection: sqlite3.Connection, fingerprint: str, *, is_small: 
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise DamagedStoreError(str(verdict).partition("\n")[0])
+
+
+def read_cpu_threads(connection: sqlite3.Connection) -> tuple[int, ...]:
+    """Return the numbers of CPU threads that any of the scores were computed with, ascending."""
+    found = connection.execute("SELECT name FROM meta WHERE name GLOB 'cpu_threads:[0-9]*'")
+    return tuple(sorted(int(name.partition(":")[2]) for (name,) in found))
 
 
 def look_up(

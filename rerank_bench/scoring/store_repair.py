@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from rerank_bench.scoring.score_rows import CHUNK_ROWS, DamagedStoreError, StoredRow, checked_bits
-from rerank_bench.scoring.score_tables import INSERT_SCORES, write_rows
+from rerank_bench.scoring.score_tables import INSERT_CPU_THREADS, INSERT_SCORES, read_cpu_threads, write_rows
 
 STORE_FAILURES = (sqlite3.Error, OSError, DamagedStoreError, UnicodeDecodeError)
 """What a store may end in; the last where a damaged file makes SQLite say something that is no UTF-8."""
@@ -36,7 +36,10 @@ def take_over(aside: Path, connection: sqlite3.Connection, fingerprint: str) -> 
     before = connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]
     with suppress(*STORE_FAILURES), closing(sqlite3.connect(aside)) as damaged:
         owner = damaged.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()
-        for direction in ("ASC", "DESC") if owner == (fingerprint,) else ():
+        if owner != (fingerprint,):
+            return 0
+        write_rows(connection, INSERT_CPU_THREADS, [(number,) for number in read_cpu_threads(damaged)])
+        for direction in ("ASC", "DESC"):
             rows = _intact_rows(damaged, direction)
             while chunk := list(islice(rows, CHUNK_ROWS)):
                 write_rows(connection, INSERT_SCORES, chunk)

@@ -75,6 +75,28 @@ def test_smaller_depths_and_new_measures_cost_no_scoring(invoke: Invoke, model: 
     assert fresh["datasets"]["tiny"]["views"] == shallow["datasets"]["tiny"]["views"]
 
 
+def test_scores_of_other_numbers_of_threads_are_used_and_told(invoke: Invoke, model: Path) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        first = run(invoke, model, "--depth", 1)
+        torch.set_num_threads(2)
+        fresh = run(invoke, model, "--depth", 10, "--no-cache", "--out", "fresh")
+        mixed = invoke("run", "-m", model, "-d", TINY, "--device", "cpu", "--depth", 10, "--out", "mixed", "--json")
+    finally:
+        torch.set_num_threads(before)
+    (result,) = json.loads(mixed.stdout)
+    assert timing_of(first)["cpu_threads"] == [1]
+    assert timing_of(fresh)["cpu_threads"] == [2]
+    assert timing_of(result)["cpu_threads"] == [1, 2]
+    assert 0 < timing_of(result)["num_pairs_from_store"] < timing_of(result)["num_pairs"]
+    assert "were computed with different numbers of threads (1, 2)" in " ".join(mixed.stderr.split())
+    values = [found["datasets"]["tiny"]["views"]["end_to_end"]["measures"]["nDCG@10"] for found in (fresh, result)]
+    assert values[0] == values[1], "last digits of scores, not more"
+
+
 def test_a_run_without_scoring_has_no_speed_in_the_leaderboard(invoke: Invoke, model: Path) -> None:
     run(invoke, model, "--out", "first")
     (speed,) = read_leaderboard(Path("first/leaderboard.csv"))["pairs_per_second"].unique()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,23 @@ def test_the_job_is_extrapolated_over_its_lengths() -> None:
     assert SECONDS <= found.seconds < 0.02 * true_seconds(lengths)
     assert found.job_seconds == pytest.approx(true_seconds(lengths), rel=0.1)
     assert lengths[items.taken[0][0]] == lengths.max()  # the longest first: its memory is seen
+
+
+def test_the_share_of_a_core_is_what_the_process_got() -> None:
+    items = Items(np.full(400, 100, dtype=np.int32))
+
+    def compute(busy_seconds: float, idle_seconds: float) -> float:
+        def wait(batch: NDArray[np.int32]) -> NDArray[np.float32]:
+            until = time.process_time() + busy_seconds
+            while time.process_time() < until:
+                pass
+            time.sleep(idle_seconds)
+            return np.zeros(len(batch), dtype=np.float32)
+
+        return calibrate(items, wait, 10_000, is_packed=True).processor_share
+
+    assert compute(0.0, 0.1) < 0.3
+    assert compute(0.05, 0.2) < compute(0.05, 0.0) <= 1.1
 
 
 def test_a_small_job_is_timed_whole() -> None:

@@ -65,6 +65,20 @@ def test_a_stored_score_is_kept(tmp_path: Path) -> None:
     assert look_up(path)[0].tobytes() == SCORES.tobytes()
 
 
+def test_numbers_of_threads_are_kept_and_taken_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.sqlite")
+    with open_store(path) as store:
+        assert store.cpu_threads() == ()
+        for number in (16, 2, 16):
+            store.add_cpu_threads(number)
+        assert store.cpu_threads() == (2, 16)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE scores SET value = value + 1 WHERE doc = ?", (DOCS[7],))
+    assert "was set aside" in look_up(path)[2][0]
+    with open_store(path) as store:
+        assert store.cpu_threads() == (2, 16)
+
+
 def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
     broken = PAIRS.copy()
     broken[-1] = [0, 99]  # no such document
