@@ -88,8 +88,11 @@ def _details(model: ModelPlan) -> str:
     ]
     truncated = "" if not model.truncated_share else f"; {model.truncated_share:.1%} of them cut"
     busy = ""
-    if model.busy_share is not None and model.busy_share > BUSY_SHARE:
-        busy = f". Other work took {model.busy_share:.0%} of the cores meanwhile: on a quiet machine it is faster"
+    if model.busy_share is not None and model.processor_seconds is not None and model.busy_share > BUSY_SHARE:
+        busy = (
+            f". Other work took {model.busy_share:.0%} of the cores meanwhile; scoring needs "
+            f"{format_seconds(model.processor_seconds)} of processor time"
+        )
     return (
         f"{model.spec} on {model.device}: {', '.join(parts)}; {model.measured_pairs:,} pairs counted{truncated}; "
         f"{model.calibration_seconds:.1f} s timed{busy}"

@@ -140,6 +140,7 @@ def _measure(scorer: LazyScorer, job: _Work, rows: NDArray[np.int64], request: R
         "tokenise_seconds": factor * tokenise_seconds,
         "score_seconds": factor * speed.job_seconds / num_devices,
         "calibration_seconds": speed.seconds,
+        "processor_seconds": None if loaded.cpu_threads is None else factor * speed.job_seconds * speed.processor_share,
         "busy_share": _busy_share(speed.processor_share, loaded.cpu_threads),
         "host_bytes": None if peak is None else peak + max(0, job.largest_job - len(counted)) * BYTES_PER_PAIR,
         "device_bytes": model.peak_device_bytes(),

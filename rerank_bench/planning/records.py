@@ -45,6 +45,8 @@ class ModelPlan:
     score_seconds: float | None = None
     calibration_seconds: float | None = None
     """Of the forward passes that were timed."""
+    processor_seconds: float | None = None
+    """Of scoring on a CPU, all threads together: what other work on the machine hardly changes."""
     busy_share: float | None = None
     """Share of the cores that it runs on which others used while batches were timed; ``None`` on an accelerator."""
     host_bytes: int | None = None

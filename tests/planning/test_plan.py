@@ -56,6 +56,10 @@ def test_pairs_and_tokens_are_those_of_the_run(model: Path) -> None:
     assert found.flops == pytest.approx(job["tflops_per_second"] * 1e12 * job["compute_seconds"], rel=1e-6)
     assert found.score_seconds is not None
     assert 0 < found.score_seconds < 100 * job["score_seconds"]
+    assert found.processor_seconds is not None
+    assert 0 < found.processor_seconds < 100 * job["score_seconds"]
+    assert found.busy_share is not None
+    assert 0 <= found.busy_share < 1
 
 
 def test_what_is_stored_costs_nothing(model: Path) -> None:
