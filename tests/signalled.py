@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
 
 def main() -> None:
+    # A job in the background, or under nohup, has handed down that these are ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     target, number, *arguments = sys.argv[1:]
     module_name, _, name = target.rpartition(".")
     module = importlib.import_module(module_name)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_training import words
 from typer.testing import CliRunner
 from watcher import Watcher
@@ -54,6 +55,7 @@ def make_small(patch: pytest.MonkeyPatch, base: Path, cache: Path) -> None:
         preset.recipe, model=str(base), batch_size=4, mini_batch=None, max_length=32, precision="float32", log_steps=1
     )
     data = dataclasses.replace(preset.data, held_out=6, limit=20)
+    torch.set_num_threads(1)  # other tests change it, and with it the last bits
     patch.setenv("RERANK_BENCH_CACHE", str(cache))
     patch.setattr(datasets, "load_from_manifest", load_small)
     patch.setattr(docstring_data, "collect_docstrings", lambda **_: found)
