@@ -40,7 +40,7 @@ class Worker:
 
 
 class Answered(NamedTuple):
-    """A worker is done with its oldest chunk."""
+    """A worker is done with a chunk."""
 
     worker: Worker
     chunk: Any
@@ -48,7 +48,7 @@ class Answered(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A worker is gone; the first of its chunks is the one that it worked on."""
+    """A worker is gone; the first of the chunks that it has not answered is the one that it worked on."""
 
     worker: Worker
 
@@ -62,7 +62,9 @@ class _Call(NamedTuple):
     worker: Worker
     name: str
     """Of the method."""
-    is_asked: bool
+    chunk: Any = None
+    """What it is to run: answers are not seen in the order of the calls."""
+    is_asked: bool = False
     """Whether somebody waits for this very answer."""
 
 
@@ -118,7 +120,7 @@ class RayPool:
     def run(self, worker: Worker, chunk: Any, *arguments: Any) -> None:
         """Let a worker run a chunk; what comes of it is an event."""
         worker.chunks.append(chunk)
-        self._call(worker, "run", *arguments)
+        self._call(worker, "run", *arguments, chunk=chunk)
 
     def ask(self, worker: Worker, name: str, *arguments: Any) -> Any:
         """Return the answer of a worker, after those to its chunks; ``None`` if it was lost before."""
@@ -157,12 +159,24 @@ class RayPool:
         self.workers.append(worker)
         self._call(worker, "introduce")
 
-    def _call(self, worker: Worker, name: str, *arguments: Any, is_asked: bool = False) -> None:
-        self._calls[getattr(worker.handle, name).remote(*arguments)] = _Call(worker, name, is_asked)
+    def _call(self, worker: Worker, name: str, *arguments: Any, chunk: Any = None, is_asked: bool = False) -> None:
+        self._calls[getattr(worker.handle, name).remote(*arguments)] = _Call(worker, name, chunk, is_asked)
 
     def _take_answer(self) -> None:
         """Wait for one answer of any worker, and act on it."""
-        reference = self._wait()
+        loss = self._read(self._wait())
+        if loss is None:
+            return
+        worker, error = loss
+        # What it had answered before it was lost is no matter of the loss.
+        rest = [reference for reference, call in self._calls.items() if call.worker is worker]
+        if rest:
+            for reference in self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]:
+                self._read(reference)
+        self._lose(worker, error)
+
+    def _read(self, reference: Any) -> tuple[Worker, Exception] | None:
+        """Act on an answer that is there; return the worker that was lost in its place, and how."""
         call = self._calls.pop(reference)
         try:
             answer = self._ray.get(reference)
@@ -170,11 +184,10 @@ class RayPool:
             msg = f"the worker on {call.worker.where} failed:\n{error}"
             raise RuntimeError(msg) from error
         except self._ray.exceptions.RayError as error:
-            if call.worker in self.workers:
-                self._lose(call.worker, error)
-            return
+            return (call.worker, error) if call.worker in self.workers else None
         if call.worker in self.workers:
             self._act_on(call, answer)
+        return None
 
     def _wait(self) -> Any:
         """Return the reference of an answer that is there.
@@ -212,7 +225,8 @@ class RayPool:
         elif call.name == "load":
             self._welcome(worker, answer)
         else:
-            self._events.append(Answered(worker, worker.chunks.pop(0), answer))
+            worker.chunks.remove(call.chunk)
+            self._events.append(Answered(worker, call.chunk, answer))
 
     def _welcome(self, worker: Worker, answer: Any) -> None:
         """Let a worker take part that has loaded the model."""

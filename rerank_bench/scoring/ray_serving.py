@@ -64,10 +64,8 @@ class Chunk(NamedTuple):
 class ItemFailure(NamedTuple):
     """The model raised an exception."""
 
-    batch: int
-    """Index of the batch in the chunk."""
     items: NDArray[np.int64]
-    """The item of the batch that raises alone, too; all of them where none does."""
+    """The item of a batch that raises alone, too; all of them where none does."""
     text: str
     """The traceback."""
 
@@ -127,7 +125,7 @@ class ModelServer:
                 except RerankBenchError:
                     raise
                 except Exception:  # noqa: BLE001 - a model may raise anything; the pair is what the user can act on
-                    return self._find_item(number, batch.astype(np.int64), traceback.format_exc())
+                    return self._find_item(batch.astype(np.int64), traceback.format_exc())
                 num_in_flight += 1
             outcomes.append(queue.collect()[1])  # in their order
             num_in_flight -= 1
@@ -138,14 +136,14 @@ class ModelServer:
             self.scorer.embed_batch(batch) if isinstance(self.scorer, TextEncoder) else self.scorer.score_batch(batch)
         )
 
-    def _find_item(self, number: int, batch: NDArray[np.int64], text: str) -> ItemFailure:
+    def _find_item(self, batch: NDArray[np.int64], text: str) -> ItemFailure:
         """Return which item of a batch that raised an exception raises one alone."""
         for item in batch:
             try:
                 LaunchQueue(self._compute).submit(0, self._items.batch(item[None]))
             except Exception:  # noqa: BLE001 - as above
-                return ItemFailure(number, item[None], traceback.format_exc())
-        return ItemFailure(number, batch, text)
+                return ItemFailure(item[None], traceback.format_exc())
+        return ItemFailure(batch, text)
 
     def _answer(self, action: Callable[[], T]) -> T | Failed:
         try:
