@@ -75,6 +75,7 @@ def train(
     max_grad_norm: given.MaxGradNorm = None,
     max_length: given.MaxLength = None,
     dropout: given.Dropout = None,
+    freeze_embeddings: given.FreezeEmbeddings = None,
     precision: given.Precision = None,
     gradient_checkpointing: given.GradientCheckpointing = None,
     group_by_length: given.GroupByLength = None,

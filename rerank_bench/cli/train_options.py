@@ -225,6 +225,14 @@ Precision = Annotated[
         rich_help_panel=RECIPE_PANEL,
     ),
 ]
+FreezeEmbeddings = Annotated[
+    bool | None,
+    typer.Option(
+        "--freeze-embeddings/--no-freeze-embeddings",
+        help="Leave the tokens' embeddings as they are: less memory and time, the more the larger the vocabulary.",
+        rich_help_panel=RECIPE_PANEL,
+    ),
+]
 GradientCheckpointing = Annotated[
     bool | None,
     typer.Option(

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from rerank_bench.errors import ConfigError
 from rerank_bench.jobs.card import EVALUATIONS
 from rerank_bench.jobs.evaluation import make_evaluate
-from rerank_bench.jobs.training_card import complete_record, is_first_process, write_training_card
+from rerank_bench.jobs.training_card import describe_training, is_first_process, write_training_card
 from rerank_bench.jobs.training_data import TrainingData, load_training_data
 from rerank_bench.provenance import describe_invocation
 from rerank_bench.training.energy import measure_energy
 from rerank_bench.training.energy_estimate import can_estimate, estimate_energy
-from rerank_bench.training.job_folder import check_folder
+from rerank_bench.training.job_folder import check_folder, finish_job
 from rerank_bench.training.loss_choice import check_examples, check_texts
 from rerank_bench.training.request import TrainingRequest
 
@@ -57,7 +57,7 @@ def run_training(request: TrainingRequest, folder: Path) -> TrainingOutcome:
             log_to=request.log_to,
         )
     if is_first_process():
-        complete_record(folder, request, data, energy)
+        finish_job(folder, outcome.as_dict(), **describe_training(folder, request, data, energy))
         write_training_card(folder)
     return outcome
 

@@ -12,10 +12,8 @@ from rerank_bench.jobs.training_data import TrainingData
 from rerank_bench.progress import note
 from rerank_bench.provenance import describe_machine
 from rerank_bench.reporting.model_card import write_card
-from rerank_bench.storage import write_json
 from rerank_bench.training.checks import report_data
 from rerank_bench.training.energy import EnergyUse
-from rerank_bench.training.job_folder import RECORD, read_job
 from rerank_bench.training.request import TrainingRequest
 
 
@@ -24,8 +22,8 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def complete_record(folder: Path, request: TrainingRequest, data: TrainingData, energy: EnergyUse) -> None:
-    """Add to a finished training's record what its data look like, what it ran on and the energy that it took.
+def describe_training(folder: Path, request: TrainingRequest, data: TrainingData, energy: EnergyUse) -> dict[str, Any]:
+    """Return what the record of a finished training says of its data, what it ran on and the energy that it took.
 
     Also what of it is on the hub: later, a name alone would not tell a hub's id from a folder that is gone.
     """
@@ -40,7 +38,7 @@ def complete_record(folder: Path, request: TrainingRequest, data: TrainingData, 
         contamination=data.contamination,
         seed=request.recipe.seed,
     )
-    added = {
+    return {
         "statistics": report.as_dict(),
         "hardware": _describe_hardware(request),
         "energy": energy.as_dict(),
@@ -49,7 +47,6 @@ def complete_record(folder: Path, request: TrainingRequest, data: TrainingData, 
             "data": hub_id_of(request.data.sources if data.built is None else [data.built["repository"]]),
         },
     }
-    write_json(folder / RECORD, {**read_job(folder), **added})
 
 
 def _describe_hardware(request: TrainingRequest) -> dict[str, Any]:

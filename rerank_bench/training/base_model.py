@@ -46,6 +46,8 @@ def load_base(recipe: Recipe) -> tuple[Any, Any, int]:
     check_allowed(checkpoint.name, checkpoint.config, allow_code=recipe.trust_remote_code)
     tokenizer = load_tokenizer(checkpoint, config)
     model = _load_classifier(checkpoint, recipe, config)
+    if recipe.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(requires_grad=False)
     max_length = resolve_max_length(checkpoint, config, tokenizer, model)
     tokenizer.model_max_length = max_length  # saved with the checkpoint: whoever loads it cuts pairs as it was trained
     return model, tokenizer, max_length

@@ -69,9 +69,9 @@ def check_folder(folder: Path) -> None:
         raise ConfigError(msg)
 
 
-def finish_job(folder: Path, outcome: Mapping[str, Any]) -> None:
-    """Mark a job as finished; the last thing that is written."""
-    write_json(folder / RECORD, {**read_job(folder), "state": FINISHED, "outcome": outcome})
+def finish_job(folder: Path, outcome: Mapping[str, Any], **facts: Any) -> None:
+    """Mark a job as finished, with all that is known of it by then, in one write: a kill leaves all of it or nothing."""
+    write_json(folder / RECORD, {**read_job(folder), **facts, "state": FINISHED, "outcome": outcome})
 
 
 def read_job(folder: Path) -> dict[str, Any]:

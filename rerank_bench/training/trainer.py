@@ -18,7 +18,7 @@ from rerank_bench.training.collation import Collator
 from rerank_bench.training.curves import draw_curves
 from rerank_bench.training.examples import Examples
 from rerank_bench.training.group_trainer import GroupTrainer
-from rerank_bench.training.job_folder import CHECKPOINT_PREFIX, finish_job, open_job
+from rerank_bench.training.job_folder import CHECKPOINT_PREFIX, open_job
 from rerank_bench.training.loggers import check_loggers, logging_to, make_loggers
 from rerank_bench.training.loss_choice import check_examples, check_texts
 from rerank_bench.training.outcome import TrainingOutcome
@@ -38,7 +38,7 @@ def train(
     device: str = "auto",
     log_to: Sequence[str] = (),
 ) -> TrainingOutcome:
-    """Train, or go on training, and write the checkpoint.
+    """Train, or go on training, and write the checkpoint; that the job is finished is for the caller to record.
 
     Args:
         recipe: Everything that decides the weights.
@@ -92,5 +92,4 @@ def train(
     outcome = trainer.keep_best(folder, seconds=time.perf_counter() - started, resumed_from=resumed_from)
     if trainer.is_world_process_zero():
         draw_curves(folder, trainer.state.log_history)
-        finish_job(folder, outcome.as_dict())
     return outcome

@@ -26,6 +26,7 @@ from rerank_bench.training.base_model import load_base
 from rerank_bench.training.collation import Collator
 from rerank_bench.training.examples import Examples
 from rerank_bench.training.group_trainer import GroupTrainer
+from rerank_bench.training.job_folder import finish_job
 from rerank_bench.training.outcome import TrainingOutcome
 from rerank_bench.training.recipe import LossRecipe, Recipe
 from rerank_bench.training.settings import training_settings
@@ -43,7 +44,9 @@ def recipe_of(base: Path, **values: Any) -> Recipe:
 
 def run(recipe: Recipe, examples: Examples, folder: Path, **options: Any) -> TrainingOutcome:
     job = JOB | {"recipe": recipe.describe()}
-    return train(recipe, examples, folder, job=job, device="cpu", **options)
+    outcome = train(recipe, examples, folder, job=job, device="cpu", **options)
+    finish_job(folder, outcome.as_dict())
+    return outcome
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -276,6 +279,18 @@ def test_batches_of_similar_length_hold_every_example_once(tiny_base: Path, tmp_
         padding[grouped] = sum(max(lengths[i] for i in batch) - lengths[j] for batch in batches for j in batch)
     assert padding[True] < padding[False] / 2
     run(recipe_of(tiny_base, group_by_length=True), examples, tmp_path / "out")
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_frozen_embeddings_stay_and_all_else_learns(tiny_base: Path, tmp_path: Path, *, checkpointing: bool) -> None:
+    recipe = recipe_of(tiny_base, freeze_embeddings=True, gradient_checkpointing=checkpointing)
+    run(recipe, examples_of(tmp_path, pair_rows(8)), tmp_path / "out")
+    trained = weights(tmp_path / "out")
+    before = weights(tiny_base)
+    frozen = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(trained[frozen], before[frozen])
+    unchanged = [name for name, value in trained.items() if name in before and torch.equal(value, before[name])]
+    assert unchanged == [frozen]
 
 
 def test_another_job_is_refused_and_so_is_a_finished_one(tiny_base: Path, tmp_path: Path) -> None:
