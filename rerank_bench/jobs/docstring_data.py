@@ -32,12 +32,15 @@ from rerank_bench.training.docstrings import Docstring, collect_docstrings, desc
 from rerank_bench.training.examples import Examples
 from rerank_bench.training.request import DOCSTRINGS, DataRequest, EvaluationSet
 
-CACHE_VERSION = "3"
+CACHE_VERSION = "4"
 """Changes when the rules for what is a docstring of ours, or its document, change."""
+DOCSTRINGS_PER_GROUP = 10
+"""No more are parsed than so many for each group that is asked for: a short training waits for no long parsing, and its groups
+still come from a collection where most documents are about something else."""
 HELD_OUT_DEPTH = 20
 DEFAULT_HELD_OUT = 200
 TEACHER = "demo"
-TEACHER_MAX_LENGTH = 96
+TEACHER_MAX_LENGTH = 128
 """Tokens per text that the teacher reads."""
 
 
@@ -54,9 +57,10 @@ def build_docstring_data(data: DataRequest) -> tuple[Examples, tuple[EvaluationS
         EnvironmentMissingError: No interpreter could be started, or the teacher's package is absent.
     """
     _check_options(data)
-    key = fingerprint_items([CACHE_VERSION, *describe_distributions()])[:16]
     cache = cache_folder() / "training"
-    docstrings = _cached_docstrings(cache / f"docstrings-{key}.jsonl.gz")
+    enough = None if data.limit is None else data.limit * DOCSTRINGS_PER_GROUP
+    key = fingerprint_items([CACHE_VERSION, str(enough and (enough, data.split_seed)), *describe_distributions()])[:16]
+    docstrings = _cached_docstrings(cache / f"docstrings-{key}.jsonl.gz", enough=enough, seed=data.split_seed)
     num_held_out = data.held_out if isinstance(data.held_out, int) else DEFAULT_HELD_OUT
     task = part_docstrings(docstrings, num_held_out=num_held_out, seed=data.split_seed)
     name = f"docstrings-{key}-{num_held_out}-{data.split_seed}"
@@ -104,14 +108,14 @@ def _cached_groups(task: DocstringTask, path: Path, data: DataRequest) -> Exampl
     return groups
 
 
-def _cached_docstrings(path: Path) -> list[Docstring]:
-    """Return the docstrings of what is installed; parsed once per set of installed versions."""
+def _cached_docstrings(path: Path, *, enough: int | None, seed: int) -> list[Docstring]:
+    """Return the docstrings of what is installed, or of a sample; parsed once per set of installed versions."""
     if path.is_file():
         with gzip.open(path, "rt", encoding="utf-8") as file:
             return [Docstring(*json.loads(line)) for line in file]
     library = [text.as_py().partition("\n\n")[2] for text in build_pydocs_collection().texts]
     # A copy may have kept the whole docstring, its first paragraph, or the rest.
     parts = [part for doc in library for part in (doc, doc.partition("\n\n")[0], doc.partition("\n\n")[2]) if part]
-    docstrings = collect_docstrings(excluded=parts)
+    docstrings = collect_docstrings(excluded=parts, enough=enough, seed=seed)
     write_text(path, "".join(json.dumps(docstring) + "\n" for docstring in docstrings))
     return docstrings

