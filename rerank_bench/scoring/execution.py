@@ -52,3 +52,16 @@ class BatchExecutor(Protocol):
             RerankBenchError: The batch cannot be computed, and neither can the rest.
             ItemsFailedError: The same, and it is known which items are to blame.
         """
+
+
+def compute_one(executor: BatchExecutor, batch: Any) -> NDArray[np.float32]:
+    """Run one batch on an executor that has none in flight, and wait for it.
+
+    Raises:
+        BatchTooLargeError: It did not fit the device's memory.
+    """
+    executor.submit(0, batch)
+    _, outcome = executor.collect()
+    if isinstance(outcome, BatchTooLargeError):
+        raise outcome
+    return outcome

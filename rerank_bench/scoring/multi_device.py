@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError, ScoringError
-from rerank_bench.scoring.batching import BatchTooLargeError
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.device_list import threads_per_process
 from rerank_bench.scoring.device_worker import (
@@ -35,7 +34,7 @@ from rerank_bench.scoring.device_worker import (
     Ready,
     Start,
 )
-from rerank_bench.scoring.execution import Outcome
+from rerank_bench.scoring.execution import Outcome, compute_one
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.shared_items import SharedItems
 from rerank_bench.scoring.specs import ModelSpec
@@ -127,16 +126,8 @@ class DeviceFleet:
                     return self._number_of.pop(message.number), message.outcome
 
     def __call__(self, batch: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Run one batch, and wait for it.
-
-        Raises:
-            BatchTooLargeError: It did not fit the device's memory.
-        """
-        self.submit(0, batch)
-        _, outcome = self.collect()
-        if isinstance(outcome, BatchTooLargeError):
-            raise outcome
-        return outcome
+        """Run one batch, and wait for it."""
+        return compute_one(self, batch)
 
     def encode(
         self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64] | None = None

@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError
-from rerank_bench.scoring.batching import BatchTooLargeError
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.device_worker import Ready, Start
-from rerank_bench.scoring.execution import ItemsFailedError, Outcome
+from rerank_bench.scoring.execution import ItemsFailedError, Outcome, compute_one
 from rerank_bench.scoring.model_memo import fingerprint_contents
 from rerank_bench.scoring.multi_device import RemoteItems
 from rerank_bench.scoring.ray_cluster import connect, worker_shape
@@ -130,16 +129,8 @@ class RayFleet:
         return self._number_of.pop(ticket), outcome
 
     def __call__(self, batch: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Run one batch, and wait for it.
-
-        Raises:
-            BatchTooLargeError: It did not fit the device's memory.
-        """
-        self.submit(0, batch)
-        _, outcome = self.collect()
-        if isinstance(outcome, BatchTooLargeError):
-            raise outcome
-        return outcome
+        """Run one batch, and wait for it."""
+        return compute_one(self, batch)
 
     def encode(
         self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64] | None = None
