@@ -2,8 +2,8 @@
 
     python benchmarks/losses.py --steps 300
 
-The groups are those of the preset ``pydocs``.  Their labels are a teacher's logits; a loss that wants something else gets it made
-of them, as ``LABELS`` says.  Rows go to benchmarks/results/losses.csv, one per loss.
+The groups are those of the preset ``pydocs``.  Their labels are a teacher's logits, for differences; a loss that wants something
+else gets it made of them.  Rows go to benchmarks/results/losses.csv, one per loss.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rerank_bench.jobs.docstring_data import build_docstring_data
 from rerank_bench.pipeline.request import RunConfig
 from rerank_bench.pipeline.run import run_models
 from rerank_bench.provenance import describe_machine
-from rerank_bench.training.docstring_groups import GROUP_SIZE, LOGITS_PER_COSINE
+from rerank_bench.training.docstring_groups import GROUP_SIZE
 from rerank_bench.training.examples import Examples
 from rerank_bench.training.presets import preset
 from rerank_bench.training.recipe import LossRecipe
@@ -32,12 +32,20 @@ from rerank_bench.training.trainer import train
 
 RESULTS = Path(__file__).parent / "results" / "losses.csv"
 DATASET, MEASURE, VIEW = "pydocs", "nDCG@10", "end_to_end"
-MAX_GRADE = 4
 Labels = NDArray[np.float32]
+HIGHEST = 7.0
+"""A label is 5 · cosine + 1.5 · share + 0.5 at most."""
+SHARPENED = 4.0
+MAX_GRADE = 4
 
 
 def as_they_are(logits: Labels) -> Labels:
     return logits
+
+
+def sharpened(logits: Labels) -> Labels:
+    """Logits of a softmax: where one cosine is 0.05 higher, its document is e times as likely."""
+    return SHARPENED * logits
 
 
 def as_grades(logits: Labels) -> Labels:
@@ -47,8 +55,7 @@ def as_grades(logits: Labels) -> Labels:
 
 
 def as_shares(logits: Labels) -> Labels:
-    """0 to 1: about the cosine."""
-    return np.clip(logits / LOGITS_PER_COSINE, 0.0, 1.0).astype(np.float32)
+    return np.clip(logits / HIGHEST, 0.0, 1.0).astype(np.float32)
 
 
 def own_or_not(logits: Labels) -> Labels:
@@ -67,10 +74,10 @@ class Contestant:
 
 
 CONTESTANTS = (
-    Contestant("listnet", LossRecipe(name="listnet"), as_they_are, "teacher's logits"),
     Contestant("margin-mse", LossRecipe(name="margin-mse"), as_they_are, "teacher's logits"),
+    Contestant("listnet", LossRecipe(name="listnet"), sharpened, "teacher's logits × 4"),
     Contestant("mse", LossRecipe(name="mse"), as_they_are, "teacher's logits"),
-    Contestant("bce", LossRecipe(name="bce"), as_shares, "teacher's logits / 20, 0 to 1"),
+    Contestant("bce", LossRecipe(name="bce"), as_shares, "teacher's logits / 7, 0 to 1"),
     Contestant("lambda ndcg2++", LossRecipe(name="lambda", weighting="ndcg2++"), as_grades, "their ranks, 0 to 4"),
     Contestant("lambda none (RankNet)", LossRecipe(name="lambda", weighting="none"), as_grades, "their ranks, 0 to 4"),
     Contestant("cross-entropy", LossRecipe(name="cross-entropy"), own_or_not, "own document or not"),

@@ -21,7 +21,9 @@ def quickstart(
     max_steps: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Optimizer steps of the training; default: 300, about four minutes on two cores."
+            metavar="N",
+            min=1,
+            help="Optimizer steps of the training; default: 200, about two and a half minutes on two cores.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of the training; default: the preset's, 12.")] = None,

@@ -32,7 +32,7 @@ from rerank_bench.training.docstrings import Docstring, collect_docstrings, desc
 from rerank_bench.training.examples import Examples
 from rerank_bench.training.request import DOCSTRINGS, DataRequest, EvaluationSet
 
-CACHE_VERSION = "4"
+CACHE_VERSION = "6"
 """Changes when the rules for what is a docstring of ours, or its document, change."""
 DOCSTRINGS_PER_GROUP = 10
 """No more are parsed than so many for each group that is asked for: a short training waits for no long parsing, and its groups
@@ -99,11 +99,27 @@ def score_by_teacher(queries: Sequence[str], docs: Sequence[str], pairs: NDArray
     return load_scorer(TEACHER, max_length=TEACHER_MAX_LENGTH).score_indexed(queries, docs, pairs).scores
 
 
+def match_by_bm25(queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return (N,) BM25's scores of pairs, given as (N, 2) positions, as shares of the best that any of the documents has."""
+    collection = Collection([str(number) for number in range(len(docs))], list(docs))
+    index = build_index(collection, BM25Config())
+    shares = np.zeros(len(pairs), dtype=np.float32)
+    scores = np.zeros(len(docs), dtype=np.float32)
+    order = np.argsort(pairs[:, 0], kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(pairs[order, 0])) + 1):
+        matches = index.score(queries[pairs[rows[0], 0]])
+        if len(matches.positions):
+            scores[matches.positions] = matches.scores
+            shares[rows] = scores[pairs[rows, 1]] / matches.scores.max()
+            scores[matches.positions] = 0.0
+    return shares
+
+
 def _cached_groups(task: DocstringTask, path: Path, data: DataRequest) -> Examples:
     """Return the training groups; the teacher's labels are computed once per request."""
     if path.is_file():
         return read_groups(path)
-    groups = build_groups(task, search_bm25, score_by_teacher, seed=data.split_seed, limit=data.limit)
+    groups = build_groups(task, search_bm25, score_by_teacher, match_by_bm25, seed=data.split_seed, limit=data.limit)
     write_groups(groups, path)
     return groups
 

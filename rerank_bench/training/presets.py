@@ -117,7 +117,7 @@ PRESETS: Mapping[str, TrainingRequest] = {
         preset="pydocs",
         recipe=Recipe(
             model="demo",
-            loss=LossRecipe(name="listnet"),
+            loss=LossRecipe(name="margin-mse"),
             batch_size=4,
             mini_batch=10,
             epochs=1,

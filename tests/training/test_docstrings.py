@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rerank_bench.errors import DataError
 from rerank_bench.training import docstrings as docstrings_module
 from rerank_bench.training.docstring_groups import (
-    FIRST_STAGE_LOGITS,
+    LOGITS_OF_BEST_MATCH,
     LOGITS_PER_COSINE,
     LONGEST_CUT,
     NUM_NEGATIVES,
@@ -117,6 +117,10 @@ def teach_position(_queries: Sequence[str], docs: Sequence[str], pairs: NDArray[
     return np.linspace(-1, 1, len(docs), dtype=np.float32)
 
 
+def match_nothing(_queries: Sequence[str], docs: Sequence[str], _pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+    return np.zeros(len(docs), dtype=np.float32)
+
+
 def test_groups_hold_the_own_document_and_others_of_the_first_stage(tmp_path: Path) -> None:
     task = part_docstrings(docstrings(40), num_held_out=5, seed=3)
     assert len(task.held_out) == 5
@@ -128,7 +132,7 @@ def test_groups_hold_the_own_document_and_others_of_the_first_stage(tmp_path: Pa
         numbers = [next(n for n, doc in enumerate(docs) if query in doc) for query in queries]
         return [[(n + step) % 35 for step in range(9)] if n != 7 else [7] for n in numbers]
 
-    groups = build_groups(task, search, teach_position, seed=1)
+    groups = build_groups(task, search, teach_position, match_nothing, seed=1)
     assert len(groups) == 35
     held_out = {f"m{number}" for number in task.held_out}
     heads = []
@@ -190,26 +194,20 @@ def test_parsing_ends_when_there_is_enough(tmp_path: Path, monkeypatch: pytest.M
     assert collect_docstrings(path=[str(tmp_path)], enough=1000) == everything
 
 
-def test_labels_are_the_teachers_scores_and_bonuses() -> None:
+def test_labels_are_cosines_and_matches_and_a_bonus() -> None:
     task = part_docstrings(docstrings(12), num_held_out=2, seed=0)
-    with_ranks = build_groups(
-        task, lambda queries, docs, _: [list(range(len(docs)))] * len(queries), teach_position, seed=5
-    )
-    without = build_groups(task, no_search, teach_position, seed=5, limit=4)
-    assert len(without) == 4
-    labels = without.labels.reshape(4, 1 + NUM_NEGATIVES)
+
+    def match(_queries: Sequence[str], _docs: Sequence[str], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+        return (pairs[:, 1] % 3 / 2).astype(np.float32)
+
+    groups = build_groups(task, no_search, teach_position, match, seed=5, limit=4)
+    assert len(groups) == 4
+    labels = groups.labels.reshape(4, 1 + NUM_NEGATIVES)
     cosines = np.linspace(-1, 1, labels.size, dtype=np.float32).reshape(labels.shape)
-    np.testing.assert_allclose(labels[:, 1:], LOGITS_PER_COSINE * cosines[:, 1:], rtol=1e-6)
-    np.testing.assert_allclose(labels[:, 0], LOGITS_PER_COSINE * cosines[:, 0] + OWN_LOGITS, rtol=1e-6)
-    for row in range(len(with_ranks)):
-        group = with_ranks[row]
-        names = [doc.partition("(x)")[0] for doc in group.docs]
-        places = [task.training.index(int(name.removeprefix("m"))) for name in names]
-        start = row * (1 + NUM_NEGATIVES)
-        cosine = np.linspace(-1, 1, with_ranks.labels.size, dtype=np.float32)[start : start + 1 + NUM_NEGATIVES]
-        ranks = [place - (place > places[0]) for place in places[1:]]  # the own document is no other's rival
-        bonuses = [OWN_LOGITS, *(FIRST_STAGE_LOGITS / (rank + 1) ** 0.5 for rank in ranks)]
-        np.testing.assert_allclose(group.labels, LOGITS_PER_COSINE * cosine + bonuses, rtol=1e-5)
+    shares = (np.arange(labels.size) % 3 / 2).reshape(labels.shape)
+    expected = LOGITS_PER_COSINE * cosines + LOGITS_OF_BEST_MATCH * shares
+    np.testing.assert_allclose(labels[:, 1:], expected[:, 1:], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(labels[:, 0], expected[:, 0] + OWN_LOGITS, rtol=1e-5, atol=1e-5)
 
 
 def test_queries_are_phrased_in_three_ways_and_stay_about_the_same() -> None:
