@@ -28,7 +28,7 @@ from rerank_bench.progress import note
 from rerank_bench.reporting.page import LeaderboardPage, render_page
 from rerank_bench.training.job_folder import FINISHED, RECORD, read_job
 from rerank_bench.training.presets import preset
-from rerank_bench.training.request import NONE, TrainingRequest, override
+from rerank_bench.training.request import TrainingRequest, override
 
 DEFAULT_FOLDER = Path("rerank-bench-quickstart")
 PRESET = "pydocs"
@@ -172,8 +172,6 @@ def _training_request(config: QuickstartConfig) -> tuple[TrainingRequest, list[s
         changed["limit"] = needed
     if base.data.held_out != HELD_OUT:
         changed["held_out"] = HELD_OUT
-    if base.best_by is not None:  # so few queries must not choose the weights
-        changed["best_by"] = NONE
     options = [text for name, value in changed.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     return override(base, changed), options
 

@@ -132,9 +132,10 @@ PRESETS: Mapping[str, TrainingRequest] = {
             seed=12,
             eval_steps=300,
         ),
+        # The held-out search asks for a query's own docstring, which the labels hold for little: it shows that a training is
+        # alive, and must not choose the weights (step 1,700 of 3,400 had 0.388 there, the last 0.365).
         data=DataRequest(sources=(DOCSTRINGS,), held_out=200, limit=4800),
         evaluations=(),
-        best_by="held-out RR@10",
     ),
 }
 """Name -> what ``train --preset NAME`` does; every field can be overridden."""

@@ -202,8 +202,8 @@ def test_preset_pydocs_on_docstrings(tiny_base: Path, tmp_path: Path, monkeypatc
     request = request_of(preset("pydocs"), model=str(tiny_base), held_out="6", max_steps=2, eval_steps=1, max_length=32)
     outcome = run_training(request, tmp_path / "out")
     assert outcome.steps == 2
-    assert outcome.best_by == "held-out RR@10"
-    assert outcome.best_value == outcome.values["held-out RR@10"]
+    assert (outcome.best_by, outcome.saved_step) == (None, 2)
+    assert 0 <= outcome.values["held-out RR@10"] <= 1
     data = load_training_data(request)
     assert data.training.sizes.tolist() == [5] * 24
     kept = list(

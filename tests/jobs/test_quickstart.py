@@ -38,7 +38,7 @@ from rerank_bench.training.presets import PRESETS
 TINY = Path(__file__).parents[1] / "data" / "tiny"
 WEIGHTS = Path("reranker/model.safetensors")
 STEPS = 3
-TRAIN_OPTIONS = "--eval-steps 2 --limit 12 --held-out 5 --best-by none"
+TRAIN_OPTIONS = "--eval-steps 2 --limit 12 --held-out 5"
 
 
 def make_small(patch: pytest.MonkeyPatch, base: Path, cache: Path) -> None:
