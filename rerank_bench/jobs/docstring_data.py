@@ -32,7 +32,7 @@ from rerank_bench.training.docstrings import Docstring, collect_docstrings, desc
 from rerank_bench.training.examples import Examples
 from rerank_bench.training.request import DOCSTRINGS, DataRequest, EvaluationSet
 
-CACHE_VERSION = "6"
+CACHE_VERSION = "7"
 """Changes when the rules for what is a docstring of ours, or its document, change."""
 DOCSTRINGS_PER_GROUP = 10
 """No more are parsed than so many for each group that is asked for: a short training waits for no long parsing, and its groups

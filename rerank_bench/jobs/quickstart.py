@@ -32,9 +32,9 @@ from rerank_bench.training.request import TrainingRequest, override
 
 DEFAULT_FOLDER = Path("rerank-bench-quickstart")
 PRESET = "pydocs"
-DEFAULT_STEPS = 200
+DEFAULT_STEPS = 150
 """A number of steps, never of minutes: the same weights on a slow machine and on a fast one."""
-EVAL_STEPS = 100
+EVAL_STEPS = 75
 """Steps between evaluations; each leaves a checkpoint, which a killed training goes on from."""
 HELD_OUT = 25
 """Queries that these evaluations ask: enough to see that it learns.  The 200 of the preset take 25 s each time on two cores."""

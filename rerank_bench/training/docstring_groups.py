@@ -32,8 +32,9 @@ Judge = Callable[[Sequence[str], Sequence[str], NDArray[np.int64]], NDArray[np.f
 
 NUM_NEGATIVES = 4
 GROUP_SIZE = 1 + NUM_NEGATIVES
-NEGATIVE_DEPTH = 60
-"""The other documents are drawn from the first stage's best so many."""
+NEGATIVE_DEPTH, NEGATIVE_SHARE = 60, 0.01
+"""The other documents are drawn from the first stage's best so many, at least this share of the collection.  The best 60 of 46,000
+are all about the same; what is to be reranked later is the best 100 of 5,647."""
 LOGITS_PER_COSINE = 5.0
 """Labels are logits, of about the scale that a new head soon has."""
 LOGITS_OF_BEST_MATCH = 1.5
@@ -110,16 +111,21 @@ def build_groups(
         search: The first stage; it sees training documents only.
         teach: The teacher.
         match: What the words of a pair have in common, 0 to 1.
-        seed: Draws the docstrings that ask, how they ask, and documents among the first ``NEGATIVE_DEPTH``; a query that
-            shares words with too few gets the missing ones from the whole collection.
+        seed: Draws the docstrings that ask, how they ask, and the other documents; a query that shares words with too few
+            gets the missing ones from the whole collection.
         limit: Only so many groups; ``None`` for all.
     """
     rng = np.random.default_rng(seed)
     pool = [task.docstrings[number] for number in task.training]
     askers = rng.permutation(len(pool))[:limit]  # (N,)
     queries = [phrase_query(pool[number].summary, rng) for number in askers]
-    found = search([pool[number].summary for number in askers], [d.document for d in pool], NEGATIVE_DEPTH + 1)
-    drawn = [_draw(number, ranked, len(pool), rng) for number, ranked in zip(askers.tolist(), found, strict=True)]
+    depth = max(NEGATIVE_DEPTH, round(NEGATIVE_SHARE * len(pool)))
+    found = search([pool[number].summary for number in askers], [d.document for d in pool], depth + 1)
+    others = [
+        [position for position in ranked if position != number][:depth]
+        for number, ranked in zip(askers.tolist(), found, strict=True)
+    ]
+    drawn = [_draw(number, near, len(pool), rng) for number, near in zip(askers.tolist(), others, strict=True)]
     chosen = np.array(drawn, dtype=np.int64).ravel()  # (N · G,)
     is_short = rng.random(len(chosen)) < SHARE_WITHOUT_SUMMARY
     whole = [pool[n].answer if short else pool[n].document for n, short in zip(chosen.tolist(), is_short, strict=True)]
@@ -136,9 +142,9 @@ def build_groups(
     )
 
 
-def _draw(own: int, ranked: Sequence[int], num_docs: int, rng: np.random.Generator) -> list[int]:
-    """Return (G,) documents of one group, its own first."""
-    others = [position for position in ranked if position != own][:NEGATIVE_DEPTH]
+def _draw(own: int, near: Sequence[int], num_docs: int, rng: np.random.Generator) -> list[int]:
+    """Return (G,) documents of one group: its own, then some of the near ones, or of all where these are too few."""
+    others = list(near)
     while len(others) < NUM_NEGATIVES:
         position = int(rng.integers(num_docs))
         if position != own and position not in others:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rerank_bench.errors import DataError
+from rerank_bench.training import docstring_groups
 from rerank_bench.training import docstrings as docstrings_module
 from rerank_bench.training.docstring_groups import (
     LOGITS_OF_BEST_MATCH,
@@ -159,6 +160,27 @@ def test_groups_hold_the_own_document_and_others_of_the_first_stage(tmp_path: Pa
     assert [read[row] for row in range(35)] == [groups[row] for row in range(35)]
     assert read.place(34) == groups.place(34)
     assert read.fingerprint() == groups.fingerprint()
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 3), (0.2, 7)])
+def test_the_other_documents_come_from_the_best_share_of_a_large_collection(
+    share: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docstring_groups, "NEGATIVE_DEPTH", 3)
+    monkeypatch.setattr(docstring_groups, "NEGATIVE_SHARE", share)
+    monkeypatch.setattr(docstring_groups, "SHARE_CUT", 0.0)
+    task = part_docstrings(docstrings(40), num_held_out=5, seed=3)
+    asked = []
+
+    def search(queries: Sequence[str], docs: Sequence[str], depth: int) -> list[list[int]]:
+        asked.append(depth)
+        return [list(range(len(docs)))[:depth] for _ in queries]
+
+    groups = build_groups(task, search, teach_position, match_nothing, seed=1)
+    assert asked == [expected + 1]  # the query's own may be among them
+    near = {f"m{number}" for number in task.training[: expected + 1]}
+    drawn = {doc.partition("(x)")[0] for row in range(35) for doc in groups[row].docs[1:]}
+    assert drawn == near if expected > NUM_NEGATIVES else drawn > near
 
 
 def test_most_long_documents_are_cut_after_some_words() -> None:
