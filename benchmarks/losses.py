@@ -36,7 +36,6 @@ Labels = NDArray[np.float32]
 HIGHEST = 7.0
 """A label is 5 · cosine + 1.5 · share + 0.5 at most."""
 SHARPENED = 4.0
-MAX_GRADE = 4
 
 
 def as_they_are(logits: Labels) -> Labels:
@@ -51,11 +50,12 @@ def sharpened(logits: Labels) -> Labels:
 def as_grades(logits: Labels) -> Labels:
     """0 to 4: of the teacher's logits a group's best is 4, its worst 0."""
     groups = logits.reshape(-1, GROUP_SIZE)
-    return groups.argsort(axis=1).argsort(axis=1).astype(np.float32).ravel() * (MAX_GRADE / (GROUP_SIZE - 1))
+    return np.argsort(np.argsort(groups, axis=1), axis=1).astype(np.float32).ravel()
 
 
 def as_shares(logits: Labels) -> Labels:
-    return np.clip(logits / HIGHEST, 0.0, 1.0).astype(np.float32)
+    shares: Labels = np.clip(logits / HIGHEST, 0.0, 1.0).astype(np.float32)
+    return shares
 
 
 def own_or_not(logits: Labels) -> Labels:
