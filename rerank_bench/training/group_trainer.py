@@ -172,15 +172,29 @@ class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers 
         """Record values, with the seconds that this process has trained."""
         super().log({**logs, "seconds": round(time.perf_counter() - self._started, 2)}, start_time)
 
+    def take_finished(self, checkpoint: Path) -> bool:
+        """Take over weights and history of a checkpoint at the last step; return ``False`` where steps are left.
+
+        transformers 5.x would train one step more when it resumes there in the middle of an epoch.
+        """
+        state = transformers.TrainerState.load_from_json(str(checkpoint / transformers.trainer.TRAINER_STATE_NAME))
+        if state.global_step < state.max_steps:
+            return False
+        self._load_weights(checkpoint)
+        self.state = state
+        return True
+
+    def _load_weights(self, checkpoint: Path) -> None:
+        with quiet_transformers():
+            found = type(self.accelerator.unwrap_model(self.model)).from_pretrained(checkpoint, dtype=torch.float32)
+        self.model.load_state_dict(found.state_dict())
+
     def keep_best(self, folder: Path, *, seconds: float, resumed_from: int) -> TrainingOutcome:
         """Write the chosen weights to the job's folder and say what they are."""
         best_by = self.args.metric_for_best_model
         step = (self.state.best_global_step or None) if best_by else None
         if step is not None and step != self.state.global_step:
-            weights = folder / f"{CHECKPOINT_PREFIX}{step}"
-            with quiet_transformers():
-                best = type(self.accelerator.unwrap_model(self.model)).from_pretrained(weights, dtype=torch.float32)
-            self.model.load_state_dict(best.state_dict())
+            self._load_weights(folder / f"{CHECKPOINT_PREFIX}{step}")
         if self.is_world_process_zero():
             self._write_model(folder)
         saved = step or self.state.global_step

@@ -87,8 +87,9 @@ def train(
         resumed_from = int(checkpoint.name.removeprefix(CHECKPOINT_PREFIX))
         note(f"{folder}: going on from step {resumed_from}")
     started = time.perf_counter()
-    with quiet_transformers(), logging_to(log_to):
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if checkpoint is None or not trainer.take_finished(checkpoint):
+        with quiet_transformers(), logging_to(log_to):
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     outcome = trainer.keep_best(folder, seconds=time.perf_counter() - started, resumed_from=resumed_from)
     if trainer.is_world_process_zero():
         draw_curves(folder, trainer.state.log_history)

@@ -293,6 +293,21 @@ def test_frozen_embeddings_stay_and_all_else_learns(tiny_base: Path, tmp_path: P
     assert unchanged == [frozen]
 
 
+def test_a_training_that_was_killed_after_its_last_step_takes_none_more(tiny_base: Path, tmp_path: Path) -> None:
+    examples = examples_of(tmp_path, pair_rows(16))
+    recipe = recipe_of(tiny_base, max_steps=3)  # of four in an epoch
+    done = run(recipe, examples, tmp_path / "out")
+    before = weights(tmp_path / "out")
+    log = (tmp_path / "out" / "log.csv").read_text()
+    (tmp_path / "out" / "model.safetensors").unlink()
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    (tmp_path / "out" / "training.json").write_text(json.dumps(record | {"state": "running"}))
+    again = run(recipe, examples, tmp_path / "out")
+    assert (again.resumed_from, again.steps, again.saved_step) == (3, 3, done.saved_step)
+    assert all(torch.equal(value, before[name]) for name, value in weights(tmp_path / "out").items())
+    assert (tmp_path / "out" / "log.csv").read_text() == log
+
+
 def test_another_job_is_refused_and_so_is_a_finished_one(tiny_base: Path, tmp_path: Path) -> None:
     examples = examples_of(tmp_path, pair_rows(8))
     recipe = recipe_of(tiny_base)
