@@ -188,7 +188,7 @@ def test_on_the_command_line(small: Path) -> None:
     lines = done.stdout.splitlines()
     assert "  cd 'a tour'" in lines
     assert "  rerank-bench train --preset pydocs --max-steps 1 --eval-steps 2 --seed 7 \\" in lines
-    assert "      --limit 4 --held-out 5 --best-by none --out reranker" in lines
+    assert "      --limit 4 --held-out 5 --out reranker" in lines
     assert [line for line in lines if len(line) > 80] == []
     for line in lines:
         label, _, place = line.partition(" ")
