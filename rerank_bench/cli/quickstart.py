@@ -23,7 +23,7 @@ def quickstart(
         typer.Option(
             metavar="N",
             min=1,
-            help="Optimizer steps of the training; default: 150, about two minutes on two cores.",
+            help="Optimizer steps of the training; default: 200, about two and a half minutes on two cores.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of the training; default: the preset's, 12.")] = None,

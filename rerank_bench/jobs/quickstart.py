@@ -32,16 +32,16 @@ from rerank_bench.training.request import TrainingRequest, override
 
 DEFAULT_FOLDER = Path("rerank-bench-quickstart")
 PRESET = "pydocs"
-DEFAULT_STEPS = 150
+DEFAULT_STEPS = 200
 """A number of steps, never of minutes: the same weights on a slow machine and on a fast one."""
-EVAL_STEPS = 75
+EVAL_STEPS = 100
 """Steps between evaluations; each leaves a checkpoint, which a killed training goes on from."""
 HELD_OUT = 25
 """Queries that these evaluations ask: enough to see that it learns.  The 200 of the preset take 25 s each time on two cores."""
 
 DATASET = "pydocs"
-DEPTH = 50
-"""Half of what ``run`` takes unasked: on two cores the new reranker reads 80 pairs of 120 tokens in a second."""
+DEPTH = 30
+"""Less than the 100 that ``run`` takes unasked: on two cores the new reranker reads 80 pairs of 120 tokens in a second."""
 CANDIDATES = Path("candidates.trec.gz")
 CHECKPOINT = Path("reranker")
 RUNS = Path("runs")

@@ -101,9 +101,9 @@ def without_circumstances(result: dict[str, Any]) -> dict[str, Any]:
 def test_the_printed_commands_do_the_same(tour: QuickstartReport, small: Path) -> None:
     commands = [step.command for step in tour.steps]
     assert commands == [
-        "rerank-bench candidates pydocs --depth 50 --out candidates.trec.gz",
+        "rerank-bench candidates pydocs --depth 30 --out candidates.trec.gz",
         f"rerank-bench train --preset pydocs --max-steps {STEPS} {TRAIN_OPTIONS} --out reranker",
-        "rerank-bench run --model first-stage --model demo --model reranker --depth 50 --out runs",
+        "rerank-bench run --model first-stage --model demo --model reranker --depth 30 --out runs",
         "rerank-bench leaderboard runs/leaderboard.csv",
         "rerank-bench gate --baseline runs/first-stage --run runs/reranker",
     ]
