@@ -33,8 +33,8 @@ Judge = Callable[[Sequence[str], Sequence[str], NDArray[np.int64]], NDArray[np.f
 NUM_NEGATIVES = 4
 GROUP_SIZE = 1 + NUM_NEGATIVES
 NEGATIVE_DEPTH, NEGATIVE_SHARE = 60, 0.01
-"""The other documents are drawn from the first stage's best so many, at least this share of the collection.  The best 60 of 46,000
-are all about the same; what is to be reranked later is the best 100 of 5,647."""
+"""The other documents are drawn from the first stage's best so many, at least this share of the collection.  What is to be
+reranked later is the best 100 of 5,647.  That a share helps is not measured."""
 LOGITS_PER_COSINE = 5.0
 """Labels are logits, of about the scale that a new head soon has."""
 LOGITS_OF_BEST_MATCH = 1.5
@@ -46,8 +46,8 @@ SHARE_WITHOUT_SUMMARY = 0.5
 """Of the documents: the same for own and others, so that the form of a document tells nothing."""
 SHARE_CUT = 0.75
 SHORTEST_CUT, LONGEST_CUT = 12, 80
-"""Three documents of four end after a number of words drawn between these: a step takes a third less time, and the model meets
-documents of every length that it can read."""
+"""Three documents of four end after a number of words drawn between these, so that the model meets documents of every length that it
+can read."""
 SHARE_ASKED, SHARE_THINNED = 1 / 3, 1 / 3
 """Of the queries; the remaining third is the first paragraph as it stands."""
 SHARE_OF_WORDS_DROPPED = 0.35

@@ -30,7 +30,7 @@ MIN_QUERY_WORDS, MAX_QUERY_WORDS = 4, 60
 MIN_ANSWER_WORDS = 8
 WALK_SECONDS = 600.0
 FILES_PER_ROUND = 1000
-"""Parsed between two looks at whether it is enough; about a second on two cores."""
+"""Parsed between two looks at whether it is enough."""
 MARKUP = re.compile(r"^\s*(>>>|\.\. |:param|@|\{|%|Parameters\b|Args:|Returns?:|Copyright|License)", re.IGNORECASE)
 """First paragraphs that are no sentence."""
 
