@@ -75,6 +75,7 @@ class Contestant:
 
 CONTESTANTS = (
     Contestant("margin-mse", LossRecipe(name="margin-mse"), as_they_are, "teacher's logits"),
+    Contestant("pairwise-mse", LossRecipe(name="pairwise-mse"), as_they_are, "teacher's logits"),
     Contestant("listnet", LossRecipe(name="listnet"), sharpened, "teacher's logits × 4"),
     Contestant("mse", LossRecipe(name="mse"), as_they_are, "teacher's logits"),
     Contestant("bce", LossRecipe(name="bce"), as_shares, "teacher's logits / 7, 0 to 1"),

@@ -76,6 +76,7 @@ def train(
     max_length: given.MaxLength = None,
     dropout: given.Dropout = None,
     freeze_embeddings: given.FreezeEmbeddings = None,
+    copy_segment: given.CopySegment = None,
     precision: given.Precision = None,
     gradient_checkpointing: given.GradientCheckpointing = None,
     group_by_length: given.GroupByLength = None,

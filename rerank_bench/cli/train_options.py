@@ -19,6 +19,7 @@ class LossChoice(StrEnum):
     bce = "bce"
     mse = "mse"
     margin_mse = "margin-mse"
+    pairwise_mse = "pairwise-mse"
     lambda_ = "lambda"
     listnet = "listnet"
     cross_entropy = "cross-entropy"
@@ -145,7 +146,7 @@ Loss = Annotated[
     LossChoice | None,
     typer.Option(
         metavar="NAME",
-        help="bce, mse, margin-mse, lambda, listnet or cross-entropy; default: bce.",
+        help="bce, mse, margin-mse, pairwise-mse, lambda, listnet or cross-entropy; default: bce.",
         rich_help_panel=LOSS_PANEL,
     ),
 ]
@@ -230,6 +231,14 @@ FreezeEmbeddings = Annotated[
     typer.Option(
         "--freeze-embeddings/--no-freeze-embeddings",
         help="Leave the tokens' embeddings as they are: less memory and time, the more the larger the vocabulary.",
+        rich_help_panel=RECIPE_PANEL,
+    ),
+]
+CopySegment = Annotated[
+    bool | None,
+    typer.Option(
+        "--copy-segment/--no-copy-segment",
+        help="Start the document's segment embedding as the query's: for a base model that has encoded single texts.",
         rich_help_panel=RECIPE_PANEL,
     ),
 ]

@@ -141,6 +141,8 @@ _OF_FAMILY = {
     "late-interaction": "colbert",
     "seq2seq": "monot5",
 }
+_OF_LOSS = {"pairwise-mse": "margin-mse"}
+"""Losses that stand in another one's paper."""
 _OF_WEIGHTING = {"lambdarank": "lambdarank", "none": "ranknet"}
 """LambdaLoss's weightings that have a paper of their own."""
 
@@ -156,8 +158,9 @@ def _keys(family: str, results: Sequence[Mapping[str, Any]], training: TrainingR
         yield _OF_FAMILY[family]
     if training is not None:
         loss = training.loss
-        if loss["name"] in _BIBTEX:
-            yield loss["name"]
+        name = _OF_LOSS.get(loss["name"], loss["name"])
+        if name in _BIBTEX:
+            yield name
         if loss.get("weighting") in _OF_WEIGHTING:
             yield _OF_WEIGHTING[loss["weighting"]]
     blocks = [(name, block) for result in results for name, block in result["datasets"].items()]

@@ -26,8 +26,8 @@ def load_base(recipe: Recipe) -> tuple[Any, Any, int]:
     """Return (model with one logit in float32 on the CPU, tokenizer, tokens per pair).
 
     Raises:
-        ConfigError: The spec is not one of a model's files, its own code may not run or is not pinned, or ``max_length`` is
-            more than it has positions for.
+        ConfigError: The spec is not one of a model's files, its own code may not run or is not pinned, ``max_length`` is more
+            than it has positions for, or it has no second segment to copy the first to.
         ScoringError: Weights of the trunk or the tokenizer are missing, or transformers cannot load the files.
         EnvironmentMissingError: The demo package, the network or the access is absent.
     """
@@ -48,6 +48,8 @@ def load_base(recipe: Recipe) -> tuple[Any, Any, int]:
     model = _load_classifier(checkpoint, recipe, config)
     if recipe.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(requires_grad=False)
+    if recipe.copy_segment:
+        _copy_first_segment(model, checkpoint)
     max_length = resolve_max_length(checkpoint, config, tokenizer, model)
     tokenizer.model_max_length = max_length  # saved with the checkpoint: whoever loads it cuts pairs as it was trained
     return model, tokenizer, max_length
@@ -87,6 +89,20 @@ def _load_classifier(checkpoint: Checkpoint, recipe: Recipe, config: ScorerConfi
         note(f"{checkpoint.name}: new head from seed {recipe.seed} ({', '.join(sorted(absent)[:4])})")
     model.config.sentence_transformers = {"activation_fn": SAVED_ACTIVATION}
     return model
+
+
+def _copy_first_segment(model: Any, checkpoint: Checkpoint) -> None:
+    import torch
+
+    found = (module for name, module in model.named_modules() if name.endswith("token_type_embeddings"))
+    table = next(
+        (module.weight for module in found if isinstance(module, torch.nn.Embedding)), None
+    )  # (segments, width)
+    if table is None or len(table) == 1:
+        msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) has no embedding of a second segment; drop --copy-segment"
+        raise ConfigError(msg)
+    with torch.no_grad():
+        table[1] = table[0]
 
 
 def _is_of_head(name: str, prefix: str) -> bool:

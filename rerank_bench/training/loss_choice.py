@@ -49,6 +49,7 @@ NEEDS: dict[str, Needs] = {
     "bce": Needs(groups=False, low=0.0, high=1.0),
     "mse": Needs(groups=False),
     "margin-mse": Needs(groups=True),
+    "pairwise-mse": Needs(groups=True),
     "lambda": Needs(groups=True, high=MAX_GRADE, difference=True),
     "listnet": Needs(groups=True, difference=True),
     "cross-entropy": Needs(groups=True, low=0.0, positive=True, difference=True),
@@ -75,6 +76,7 @@ def loss_function(recipe: LossRecipe) -> LossFunction:
     return {
         "mse": losses.mean_squared_error,
         "margin-mse": losses.margin_mse,
+        "pairwise-mse": losses.pairwise_mse,
         "listnet": losses.list_net,
         "cross-entropy": losses.group_cross_entropy,
     }[recipe.name]

@@ -83,6 +83,33 @@ def margin_mse(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     return functional.mse_loss(margins[is_pair], targets[is_pair])
 
 
+def pairwise_mse(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Return mean(((sᵢ − sⱼ) − (yᵢ − yⱼ))²) over all pairs i < j of a group's documents, all pairs of a batch alike.
+
+    ``margin_mse`` without a distinguished document: what the others differ in among themselves counts, too.
+
+    Args:
+        scores: (B, G) logits s.
+        labels: (B, G) the teacher's scores y; only differences within a group matter.
+        mask: (B, G) bool.
+
+    Returns:
+        () float32.
+
+    Raises:
+        ValueError: No group holds a second document.
+
+    References:
+        The margins of Hofstätter et al., 2020, https://arxiv.org/abs/2010.02666, between any two documents
+    """
+    is_pair = torch.triu(mask[:, :, None] & mask[:, None, :], diagonal=1)  # (B, G, G)
+    _check_any(is_pair, "no group holds two documents; pairwise-mse compares them")
+    scores, labels = _filled(scores, mask), _filled(labels, mask)
+    margins = scores[:, :, None] - scores[:, None, :]  # (B, G, G)
+    targets = labels[:, :, None] - labels[:, None, :]
+    return functional.mse_loss(margins[is_pair], targets[is_pair])
+
+
 def list_net(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     """Return the mean over queries of −Σ softmax(y)ᵢ · log softmax(s)ᵢ, in nats (the top-one form of ListNet).
 

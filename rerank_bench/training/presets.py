@@ -117,7 +117,7 @@ PRESETS: Mapping[str, TrainingRequest] = {
         preset="pydocs",
         recipe=Recipe(
             model="demo",
-            loss=LossRecipe(name="margin-mse"),
+            loss=LossRecipe(name="pairwise-mse"),
             batch_size=4,
             mini_batch=10,
             epochs=1,
@@ -128,6 +128,7 @@ PRESETS: Mapping[str, TrainingRequest] = {
             max_length=128,
             dropout=0.0,
             freeze_embeddings=True,
+            copy_segment=True,
             precision="auto",
             seed=12,
             eval_steps=300,

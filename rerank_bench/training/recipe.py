@@ -13,7 +13,7 @@ from rerank_bench.errors import ConfigError, describe_unknown
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Schedule = Literal["linear", "cosine", "constant_with_warmup", "constant"]
-LossName = Literal["bce", "mse", "margin-mse", "lambda", "listnet", "cross-entropy"]
+LossName = Literal["bce", "mse", "margin-mse", "pairwise-mse", "lambda", "listnet", "cross-entropy"]
 Weighting = Literal["ndcg2++", "ndcg2", "ndcg1", "lambdarank", "none"]
 LogBase = Literal["binary", "natural"]
 
@@ -100,6 +100,9 @@ class Recipe:
     freeze_embeddings: bool = False
     """Whether the tokens' embeddings stay as they are: half the parameters of a small model, more of a multilingual one, whose
     gradients are as large however few tokens a batch has.  A step of 20 pairs with MiniLM-L6 on two cores takes 0.89 of the time."""
+    copy_segment: bool = False
+    """Whether the embedding of the second segment, the document's, starts as that of the first: an encoder of single texts knows
+    only the first."""
     precision: Precision = "auto"
     """Of the forward pass: ``auto`` is bfloat16 where the device has units for it, else float32.  Weights and optimizer
     are float32 always."""

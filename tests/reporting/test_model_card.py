@@ -236,6 +236,7 @@ def test_energy_is_stated_by_its_counters() -> None:
             {"cross-encoder", "lambda", "ranknet", "bm25"},
         ),
         ("sequence-classifier", {"name": "margin-mse"}, {"cross-encoder", "margin-mse", "bm25"}),
+        ("sequence-classifier", {"name": "pairwise-mse"}, {"cross-encoder", "margin-mse", "bm25"}),
     ],
 )
 def test_only_what_was_used_is_cited(family: str, loss: dict[str, Any] | None, expected: set[str]) -> None:

@@ -103,6 +103,19 @@ def test_dropout_of_the_recipe_replaces_the_base_models(tiny_base: Path, dropout
     assert {m.p for m in theirs.modules() if isinstance(m, torch.nn.Dropout)} == {0.1}
 
 
+def test_the_second_segment_starts_as_the_first(tiny_base: Path, tmp_path: Path) -> None:
+    theirs, copied = (load_base(recipe_of(tiny_base, copy_segment=copy))[0].state_dict() for copy in (False, True))
+    name = "bert.embeddings.token_type_embeddings.weight"
+    assert not torch.equal(theirs[name][0], theirs[name][1])
+    assert torch.equal(copied[name], theirs[name][[0, 0]])
+    assert [n for n, value in theirs.items() if not torch.equal(value, copied[n])] == [name]
+    folder = shutil.copytree(tiny_base, tmp_path / "one-segment")
+    config = json.loads((folder / "config.json").read_text())
+    transformers.BertModel(transformers.BertConfig(**config | {"type_vocab_size": 1})).save_pretrained(folder)
+    with pytest.raises(ConfigError, match=r"one-segment.*no embedding of a second segment; drop --copy-segment"):
+        load_base(recipe_of(folder, copy_segment=True))
+
+
 def test_dropout_that_is_not_found(tiny_base: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_base, tmp_path / "mamba")
     (folder / "config.json").write_text(json.dumps({"model_type": "mamba", "architectures": ["MambaModel"]}))

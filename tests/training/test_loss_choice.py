@@ -56,7 +56,7 @@ def test_data_that_do_not_suit_a_loss_are_named(name: str, tmp_path: Path) -> No
         check(tmp_path, rows, loss)
 
 
-@pytest.mark.parametrize("loss", ["bce", "mse", "margin-mse", "lambda", "listnet", "cross-entropy"])
+@pytest.mark.parametrize("loss", ["bce", "mse", "margin-mse", "pairwise-mse", "lambda", "listnet", "cross-entropy"])
 def test_lists_suit_every_loss(loss: Any, tmp_path: Path) -> None:
     check(tmp_path, LISTS, loss)
     assert callable(loss_function(LossRecipe(name=loss)))

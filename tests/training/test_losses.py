@@ -23,6 +23,7 @@ from rerank_bench.training.losses import (
     list_net,
     margin_mse,
     mean_squared_error,
+    pairwise_mse,
 )
 
 Loss = Callable[..., Tensor]
@@ -175,6 +176,19 @@ def test_margin_mse(oracle: _LogitsOfPairs) -> None:
     assert_same(run_ours(margin_mse, scores, labels, mask), (value.detach(), leaf.grad))
 
 
+def test_pairwise_mse_is_margin_mse_over_all_pairs(oracle: _LogitsOfPairs) -> None:
+    scores, labels, mask = groups(10, (4, 1, 3), grades=[-4.5, 0.25, 7.0])
+    leaf = scores.clone().requires_grad_()
+    pairs = [(b, i, j) for b, size in enumerate((4, 1, 3)) for i in range(size) for j in range(i + 1, size)]
+    columns = [[f"q{b}" for b, _, _ in pairs], [f"d{i}" for _, i, _ in pairs], [f"d{j}" for _, _, j in pairs]]
+    oracle.logits = {(f"q{b}", f"d{g}"): leaf[b, g] for b in range(3) for g in range(4)}
+    margins = torch.stack([labels[b, i] - labels[b, j] for b, i, j in pairs])
+    value = losses.MarginMSELoss(oracle.encoder)(columns, margins)
+    value.backward()
+    assert leaf.grad is not None
+    assert_same(run_ours(pairwise_mse, scores, labels, mask), (value.detach(), leaf.grad))
+
+
 def test_cross_entropy_of_one_group_is_multiple_negatives_ranking(oracle: _LogitsOfPairs) -> None:
     scores = torch.tensor([[0.3, 2.0, -1.0, 4.0]])
     leaf = scores.clone().requires_grad_()
@@ -194,6 +208,7 @@ LOSSES: dict[str, Loss] = {
     "bce": binary_cross_entropy,
     "mse": mean_squared_error,
     "margin-mse": margin_mse,
+    "pairwise-mse": pairwise_mse,
     "listnet": list_net,
     "cross-entropy": group_cross_entropy,
     **{f"lambda {name}": lambda *a, _name=name: lambda_loss(*a, weighting=_name) for name in SCHEMES},
@@ -206,7 +221,7 @@ LOSSES: dict[str, Loss] = {
 def test_padding_changes_nothing_and_all_stays_finite(name: str, seed: int, scale: float) -> None:
     scores, labels, mask = groups(seed, (2, 4, 3), grades=[0.0, 0.5, 1.0])
     labels[:, 0] = 1.0
-    if name in {"mse", "margin-mse"}:
+    if name in {"mse", "margin-mse", "pairwise-mse"}:
         scale = min(scale, 1e4)  # a square of 1e18 is no float32
     scores = scores * scale
     value, gradient = run_ours(LOSSES[name], scores, labels, mask)
@@ -267,6 +282,8 @@ def test_what_a_loss_cannot_use_is_refused() -> None:
         group_cross_entropy(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]]), full)
     with pytest.raises(ValueError, match="no group holds a positive and another document"):
         margin_mse(torch.zeros(1, 2), torch.zeros(1, 2), one)
+    with pytest.raises(ValueError, match="no group holds two documents"):
+        pairwise_mse(torch.zeros(1, 2), torch.zeros(1, 2), one)
     with pytest.raises(ValueError, match=r"groups \[1\] of the batch hold no document"):
         list_net(torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor([[True, True], [False, False]]))
     with pytest.raises(ValueError, match="weighting is 'ndcg3', expected one of"):
