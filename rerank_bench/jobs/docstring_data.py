@@ -119,6 +119,8 @@ def _cached_groups(task: DocstringTask, path: Path, data: DataRequest) -> Exampl
     """Return the training groups; the teacher's labels are computed once per request."""
     if path.is_file():
         return read_groups(path)
+    num_groups = min(data.limit or len(task.training), len(task.training))
+    note(f"docstrings: labels of {num_groups:,} groups, once; they are kept in {path.parent}")
     groups = build_groups(task, search_bm25, score_by_teacher, match_by_bm25, seed=data.split_seed, limit=data.limit)
     write_groups(groups, path)
     return groups
