@@ -10,13 +10,13 @@ from rerank_bench.cli import options
 from rerank_bench.cli.console import command, print_json, stdout_console
 
 cache_app = typer.Typer(
-    help="Show and clear stored scores, candidate lists, indices and vectors.", no_args_is_help=True
+    help="Show and clear stored scores, candidate lists, indices, vectors and training data.", no_args_is_help=True
 )
 
 
 @cache_app.command("info")
 def show_cache(*, json: options.Json = False) -> None:
-    """Show what the cache folder holds: stored scores by model, candidate lists, indices, vectors, sizes.
+    """Show what the cache folder holds: stored scores by model, candidate lists, indices, vectors, training data, sizes.
 
     The folder is $RERANK_BENCH_CACHE, else the platform's own. A file that was found damaged is listed too.
     """
@@ -38,6 +38,9 @@ def clear(
     candidates: Annotated[bool, typer.Option("--candidates", help="Delete the candidate lists.")] = False,
     indexes: Annotated[bool, typer.Option("--indexes", help="Delete BM25's indices of large collections.")] = False,
     vectors: Annotated[bool, typer.Option("--vectors", help="Delete the vectors of dense:MODEL.")] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="Delete training data that were built: docstrings, labels, mined pairs.")
+    ] = False,
     everything: Annotated[bool, typer.Option("--all", help="Delete all of them.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -50,14 +53,15 @@ def clear(
         from rerank_bench.errors import ConfigError
         from rerank_bench.pipeline.cache import clear_cache
 
-        if not (scores or candidates or indexes or vectors or everything):
-            msg = "cache clear: nothing was chosen; pass --scores, --candidates, --indexes, --vectors or --all"
+        if not (scores or candidates or indexes or vectors or training or everything):
+            msg = "cache clear: nothing was chosen; pass --scores, --candidates, --indexes, --vectors, --training or --all"
             raise ConfigError(msg)
         num_bytes = clear_cache(
             scores=scores or everything,
             candidates=candidates or everything,
             indexes=indexes or everything,
             vectors=vectors or everything,
+            training=training or everything,
         )
         if json:
             print_json({"freed_bytes": num_bytes})

@@ -15,7 +15,10 @@ def card(
     *,
     run: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="A run folder or its result.json, or the folder of a finished training."),
+        typer.Argument(
+            metavar="RUN",
+            help="A run folder or its result.json, the folder of a finished training, or what classify --out wrote.",
+        ),
     ],
     output: Annotated[
         Path | None,

@@ -19,6 +19,8 @@ def render_cache(console: Console, description: Mapping[str, Any]) -> None:
     indexes, vectors = description["indexes"], description["vectors"]
     console.print(f"indexes     {format_bytes(indexes['bytes'])}, {_counted(indexes['collections'], 'collection')}")
     console.print(f"vectors     {format_bytes(vectors['bytes'])}, {_counted(vectors['collections'], 'collection')}")
+    training = description["training"]
+    console.print(f"training    {format_bytes(training['bytes'])}, {_counted(training['files'], 'file')}")
     if not scores["stores"]:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -19,6 +19,7 @@ def describe_cache() -> dict[str, Any]:
     """Return folder, sizes and entries: the content of ``rerank-bench cache info --json``."""
     stores = sorted(scores_folder().glob("*.sqlite"))
     candidates = cache_folder() / "candidates"
+    training = cache_folder() / "training"
     lists = sorted(path.name for path in candidates.iterdir() if path.is_dir()) if candidates.is_dir() else []
     return {
         "folder": str(cache_folder()),
@@ -26,11 +27,22 @@ def describe_cache() -> dict[str, Any]:
         "candidates": {"bytes": _num_bytes(candidates), "lists": lists},
         "indexes": {"bytes": _num_bytes(indexes_folder()), "collections": sum(1 for _ in _files(indexes_folder()))},
         "vectors": {"bytes": _num_bytes(vectors_folder()), "collections": _num_folders(vectors_folder())},
+        "training": {"bytes": _num_bytes(training), "files": sum(1 for _ in _files(training))},
     }
 
 
-def clear_cache(*, scores: bool = False, candidates: bool = False, indexes: bool = False, vectors: bool = False) -> int:
-    """Delete what is chosen of stored scores, lists, indices and documents' vectors; return the bytes that were freed.
+def clear_cache(
+    *,
+    scores: bool = False,
+    candidates: bool = False,
+    indexes: bool = False,
+    vectors: bool = False,
+    training: bool = False,
+) -> int:
+    """Delete what is chosen of stored scores, lists, indices, documents' vectors and built training data.
+
+    Returns:
+        The bytes that were freed.
 
     Raises:
         EnvironmentMissingError: A file cannot be deleted.
@@ -40,6 +52,7 @@ def clear_cache(*, scores: bool = False, candidates: bool = False, indexes: bool
         (candidates, cache_folder() / "candidates"),
         (indexes, indexes_folder()),
         (vectors, vectors_folder()),
+        (training, cache_folder() / "training"),
     ]
     num_bytes = 0
     for is_chosen, folder in chosen:

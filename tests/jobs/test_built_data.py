@@ -22,6 +22,7 @@ from rerank_bench.jobs.built_data import is_built, read_built_rows
 from rerank_bench.jobs.gooaq_pairs import GooaqPairs
 from rerank_bench.jobs.msmarco_lists import MsmarcoLists
 from rerank_bench.jobs.msmarco_pairs import MsmarcoPairs
+from rerank_bench.pipeline.cache import clear_cache, describe_cache
 from rerank_bench.storage import cache_folder
 from rerank_bench.training.negatives import NegativeChoice
 from rerank_bench.training.request import DataRequest
@@ -180,6 +181,19 @@ def test_what_was_built_is_built_once(builder: CountingBuilder) -> None:
     (record,) = (cache_folder() / "training").glob("msmarco-pairs-*.json")
     assert json.loads(record.read_text())["triplets"] == 6
     record.unlink()
+    read_built_rows("msmarco-pairs", device="cpu")
+    assert builder.builds == 2
+
+
+def test_what_was_built_is_counted_and_cleared(builder: CountingBuilder) -> None:
+    read_built_rows("msmarco-pairs", device="cpu")
+    found = describe_cache()["training"]
+    assert found["files"] >= 2  # rows and record
+    assert found["bytes"] > 0
+    clear_cache(scores=True, candidates=True, indexes=True, vectors=True)
+    assert describe_cache()["training"] == found
+    assert clear_cache(training=True) == found["bytes"]
+    assert describe_cache()["training"] == {"bytes": 0, "files": 0}
     read_built_rows("msmarco-pairs", device="cpu")
     assert builder.builds == 2
 

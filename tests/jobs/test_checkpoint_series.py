@@ -48,6 +48,17 @@ def test_the_curve_has_the_values_that_the_training_logged(job: Path, tmp_path: 
     assert [path.name for path in series.pictures] == ["learning-curve.png", "learning-curve.svg"]
 
 
+def test_the_leaderboard_of_the_working_directory_is_left_alone(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    local = tmp_path / "leaderboards" / "results.csv"
+    local.parent.mkdir()
+    local.touch()
+    assert evaluate(job, tmp_path / "out").leaderboard == tmp_path / "out" / "leaderboard.csv"
+    assert local.read_bytes() == b""
+
+
 def test_what_was_measured_before_is_not_scored_again(job: Path, tmp_path: Path) -> None:
     first = evaluate(job, tmp_path / "one")
     second = evaluate(job, tmp_path / "two")

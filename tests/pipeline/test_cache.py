@@ -170,7 +170,7 @@ def test_indices_are_shown_and_cleared(invoke: Invoke) -> None:
 def test_clearing_nothing_is_an_error(invoke: Invoke) -> None:
     result = invoke("cache", "clear")
     assert result.exit_code == 2
-    assert "nothing was chosen; pass --scores, --candidates, --indexes, --vectors or --all" in result.stderr
+    assert "nothing was chosen; pass --scores, --candidates, --indexes, --vectors, --training or --all" in result.stderr
 
 
 def test_other_files_in_the_cache_folder_are_left_alone(invoke: Invoke, model: Path) -> None:
