@@ -113,8 +113,10 @@ def _values_by_depth(source: FolderSource, dataset: str, measure: str, depths: S
     reranked = source.stored.reranked(dataset)
     query_ids = sorted(pool.query_ids)
     columns = []
+    # Where unjudged documents are left out first, judged ones from below move up to the cutoff.
+    cutoff = None if measure_param(measure, "judged_only") else measure_param(measure, "cutoff")
     for depth in depths:
-        run = _run_at(pool.candidates.by_query, reranked, query_ids, depth, measure_param(measure, "cutoff"))
+        run = _run_at(pool.candidates.by_query, reranked, query_ids, depth, cutoff)
         values = evaluate_run(pool.qrels, run, [measure])[measure]
         columns.append([values[query_id] for query_id in query_ids])
     return np.array(columns).T

@@ -52,7 +52,7 @@ def build_docstring_data(data: DataRequest) -> tuple[Examples, tuple[EvaluationS
             it is ``None``: the teacher then takes minutes), ``split_seed`` draws them and their documents.
 
     Raises:
-        ConfigError: An option that only files have.
+        ConfigError: An option that only files have, or more held out than there are.
         DataError: No docstrings are installed.
         EnvironmentMissingError: No interpreter could be started, or the teacher's package is absent.
     """
@@ -62,7 +62,11 @@ def build_docstring_data(data: DataRequest) -> tuple[Examples, tuple[EvaluationS
     key = fingerprint_items([CACHE_VERSION, str(enough and (enough, data.split_seed)), *describe_distributions()])[:16]
     docstrings = _cached_docstrings(cache / f"docstrings-{key}.jsonl.gz", enough=enough, seed=data.split_seed)
     num_held_out = data.held_out if isinstance(data.held_out, int) else DEFAULT_HELD_OUT
-    task = part_docstrings(docstrings, num_held_out=num_held_out, seed=data.split_seed)
+    try:
+        task = part_docstrings(docstrings, num_held_out=num_held_out, seed=data.split_seed)
+    except ValueError as error:
+        msg = f"held_out is {num_held_out}: {error}; hold out fewer, parse more of them (a higher limit), or install more packages"
+        raise ConfigError(msg) from error
     name = f"docstrings-{key}-{num_held_out}-{data.split_seed}"
     groups = _cached_groups(task, cache / f"{name}-{data.limit or 'all'}.parquet", data)
     folder = cache / name / "held-out"

@@ -60,7 +60,8 @@ def make_evaluate(
         keep: Folder for the results in full, a file per weights and entry of ``sets``; ``None``: they are dropped.
 
     Raises:
-        ConfigError: A name is neither a suite nor a data set nor a folder.
+        ConfigError: A name is neither a suite nor a data set nor a folder; or, when the function is called, two entries
+            measure the same data set, whose values would have one name.
     """
     chosen = [_Evaluation(evaluation, as_suite=is_suite(evaluation.name), scorer=scorer) for evaluation in sets]
 
@@ -68,7 +69,12 @@ def make_evaluate(
         values: dict[str, float] = {}
         for number, evaluation in enumerate(chosen):
             result = evaluation.measure(folder)
-            values |= _values(result, evaluation.asked)
+            found = _values(result, evaluation.asked)
+            twice = sorted(values.keys() & found.keys())
+            if twice:
+                msg = f"--evaluate {evaluation.asked.name}: {twice[0]!r} is measured by an earlier entry, too; drop one of the two"
+                raise ConfigError(msg)
+            values |= found
             if keep is not None:
                 weights = result["model"]["weights_fingerprint"][:_FINGERPRINT_DIGITS]
                 write_json(keep / f"{weights}-{number}-{file_stem(Path(evaluation.asked.name).name)}.json", result)

@@ -14,7 +14,7 @@ from rerank_bench.provenance import describe_invocation
 from rerank_bench.training.energy import measure_energy
 from rerank_bench.training.energy_estimate import can_estimate, estimate_energy
 from rerank_bench.training.job_folder import check_folder, finish_job
-from rerank_bench.training.loss_choice import check_examples, check_texts
+from rerank_bench.training.loss_choice import check_usable
 from rerank_bench.training.request import TrainingRequest
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def check_data(request: TrainingRequest) -> DataReport:
     from rerank_bench.training.checks import report_data
 
     data = load_training_data(request)
-    check_texts(data.training)
-    check_examples(data.training, request.recipe.loss)
+    check_usable(data.training, data.held_out, request.recipe.loss)
     _, tokenizer, max_length = load_base(request.recipe)
     return report_data(
         data.training,

@@ -20,6 +20,9 @@ from rerank_bench.pipeline.run import RunReport, find_leaderboard, report_outcom
 from rerank_bench.pipeline.scores import ScoringPass
 from rerank_bench.pipeline.scoring_jobs import number_distinct
 from rerank_bench.pipeline.shards import ARRAYS, FOLDER_SUFFIX, SCHEMA_VERSION, Shard, fingerprints_of
+from rerank_bench.progress import note
+from rerank_bench.provenance import describe_invocation
+from rerank_bench.records import PROTOCOL_VERSION
 from rerank_bench.reporting.run_folder import RESULT_FILE
 from rerank_bench.scoring.pair_facts import PairFacts
 from rerank_bench.storage import check_writable, file_sha256, read_json
@@ -52,6 +55,9 @@ def merge_shards(folder: Path, *, leaderboard: Path | None = None) -> RunReport:
     """
     parts = _read_parts(folder)
     same = parts[0].meta["same"]
+    here: dict[str, Any] = {"protocol_version": PROTOCOL_VERSION}
+    _check_same({"protocol_version": same["protocol_version"]}, here, str(parts[0].path), "this rerank-bench")
+    _note_other_versions(same["code"])
     wanted = dict(same["request"])
     config = RunConfig(
         models=(same["model"]["spec"],),
@@ -67,10 +73,21 @@ def merge_shards(folder: Path, *, leaderboard: Path | None = None) -> RunReport:
     target = find_leaderboard(request)
     check_writable(request.out / RESULT_FILE)
     prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
-    here = {ready.dataset.name: dict(fingerprints_of(ready)) for ready in prepared}
-    _check_same({"datasets": same["datasets"]}, {"datasets": here}, f"{parts[0].path}", "the data that are here now")
+    here = {"datasets": {ready.dataset.name: dict(fingerprints_of(ready)) for ready in prepared}}
+    _check_same({"datasets": same["datasets"]}, here, str(parts[0].path), "the data that are here now")
     outcomes = write_outcomes(request.models[0], _join(parts, prepared, request), prepared, request, NO_EXTRAS)
     return report_outcomes(outcomes, request, target)
+
+
+def _note_other_versions(scored_by: Mapping[str, Any]) -> None:
+    """Say where the parts were scored by other versions: the result's provenance is that of the merging."""
+    invocation = describe_invocation()
+    there, here = dict(_flat(scored_by)), dict(_flat({name: invocation[name] for name in scored_by}))
+    other = [f"{name} {there.get(name)}, here {here.get(name)}" for name in there if there[name] != here.get(name)]
+    if other:
+        note(
+            f"the parts were scored with {'; '.join(other)}; the result's provenance names the versions that merged them"
+        )
 
 
 def _read_parts(folder: Path) -> list[_Part]:

@@ -123,6 +123,9 @@ def _measure(scorer: LazyScorer, job: _Work, rows: NDArray[np.int64], request: R
     started = time.perf_counter()
     items = _encode(model, job.work, counted)
     tokenise_seconds = time.perf_counter() - started
+    if isinstance(model, TextEncoder):  # texts, of which each is encoded once, in however many pairs it stands
+        queries, docs = (len(np.unique(job.work.pairs[rows, side])) for side in (0, 1))
+        factor = job.factor * (queries + docs) / len(items.lengths)
     budget = request.scorer.batch_tokens or model.default_batch_tokens
     is_packed = model.describe().get("batches") == "packed"
     compute = model.embed_batch if isinstance(model, TextEncoder) else model.score_batch

@@ -28,7 +28,7 @@ from rerank_bench.errors import DataError
 from rerank_bench.records import CandidateSet, Evaluation, Qrels, Run
 from rerank_bench.reporting.pair_tokens import TOKENS_FILE, PairTokens, write_pair_tokens
 from rerank_bench.reporting.query_values import write_query_values
-from rerank_bench.storage import read_json, remove_file, write_json
+from rerank_bench.storage import file_lock, read_json, remove_file, write_json
 from rerank_bench.trec_io import write_qrels, write_run
 
 SCHEMA_VERSION = 1
@@ -67,6 +67,14 @@ def write_run_folder(
     Raises:
         EnvironmentMissingError: The folder is read-only or the disk is full.
     """
+    # Two runs that write one folder at once would leave values of both under one result.json.
+    with file_lock(folder / RESULT_FILE, waits=True):
+        _write_files(folder, result, artifacts, run_name)
+
+
+def _write_files(
+    folder: Path, result: Mapping[str, Any], artifacts: Mapping[str, DatasetArtifacts], run_name: str
+) -> None:
     remove_file(folder / RESULT_FILE)
     for name, kept in artifacts.items():
         stem = file_stem(name)
@@ -109,5 +117,5 @@ def result_schema() -> dict[str, Any]:
 
 
 def file_stem(name: str) -> str:
-    """Return a name for files: letters, digits, ``.``, ``_``, ``-``; anything else becomes ``-``."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
+    """Return a name for files: letters and digits of any script, ``.``, ``_``, ``-``; anything else becomes ``-``."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"

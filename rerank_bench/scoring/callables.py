@@ -67,7 +67,7 @@ class CallableScorer:
             ConfigError: No such module or attribute, or it cannot be called.
         """
         module_name, _, attribute_path = name.partition(":")
-        module = _import(name, module_name)
+        module, source_fingerprint = _import(name, module_name)
         found: Any = module
         for attribute in attribute_path.split("."):
             if not hasattr(found, attribute):
@@ -81,8 +81,7 @@ class CallableScorer:
                 "list of (query_text, doc_text) and returns as many numbers"
             )
             raise ConfigError(msg)
-        source = getattr(module, "__file__", None)
-        return cls(name, found, file_sha256(source) if source else None)
+        return cls(name, found, source_fingerprint)
 
     @property
     def fingerprint(self) -> str:
@@ -127,14 +126,25 @@ class CallableScorer:
         return values
 
 
-def _import(name: str, module_name: str) -> Any:
+_fingerprints: dict[str, str | None] = {}
+"""Module -> SHA-256 of the source that was imported."""
+
+
+def _import(name: str, module_name: str) -> tuple[Any, str | None]:
+    """Return the module as its file is now, and the file's SHA-256: a notebook edits a function and runs again."""
     # As `python -m` does; a console script would not look where the user stands. Only for the time of the import.
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:
-        return importlib.import_module(module_name)
+        module = importlib.import_module(module_name)
+        source = getattr(module, "__file__", None)
+        fingerprint = file_sha256(source) if source else None
+        if _fingerprints.setdefault(module_name, fingerprint) != fingerprint:
+            module = importlib.reload(module)
+            _fingerprints[module_name] = fingerprint
     except ImportError as error:
         msg = f"model {name!r}: module {module_name!r} cannot be imported ({error}); start where it lies, or install it"
         raise ConfigError(msg) from error
     finally:
         sys.path.remove(folder)
+    return module, fingerprint

@@ -68,7 +68,7 @@ def part_docstrings(docstrings: Sequence[Docstring], *, num_held_out: int, seed:
     """Return the task with ``num_held_out`` docstrings that have an answer, drawn by ``seed``, set aside.
 
     Raises:
-        ValueError: There are not more of them than that.
+        ValueError: There are not more of them than that, or too few are left for a group.
     """
     answered = [number for number, docstring in enumerate(docstrings) if docstring.has_answer]
     if num_held_out >= len(answered):
@@ -77,6 +77,9 @@ def part_docstrings(docstrings: Sequence[Docstring], *, num_held_out: int, seed:
     held_out = sorted(np.random.default_rng(seed).permutation(answered)[:num_held_out].tolist())
     aside = set(held_out)
     training = [number for number in range(len(docstrings)) if number not in aside]
+    if len(training) < GROUP_SIZE:
+        msg = f"{len(training)} docstrings are left to train on, expected at least {GROUP_SIZE}"
+        raise ValueError(msg)
     return DocstringTask(docstrings=docstrings, training=training, held_out=held_out)
 
 

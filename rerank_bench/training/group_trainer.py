@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import torch
 import transformers
 from accelerate.utils import broadcast_object_list
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.scoring.loading import quiet_transformers
@@ -32,6 +33,31 @@ EVALUATED = ".evaluated"
 
 NUM_GROUPS = 2
 """transformers' own: with and without weight decay."""
+
+
+class LengthGroups(LengthGroupedSampler):  # type: ignore[misc]  # transformers has no types
+    """Batches of similar length, in an order that depends on seed and epoch alone.
+
+    transformers' own draws from the global generator, so that a resumed epoch would be another one than was begun.
+
+    Args:
+        lengths: Of the examples.
+        batch_size: Examples per batch.
+        seed: Of the recipe.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order; called by the data loader."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed(self._seed + self._epoch)
+        return iter(super().__iter__())
 
 
 class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers has no types
@@ -117,9 +143,7 @@ class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers 
         """Return a random order, or one of batches of similar length."""
         if not self._recipe.group_by_length:
             return super()._get_train_sampler(train_dataset)
-        from transformers.trainer_pt_utils import LengthGroupedSampler
-
-        return LengthGroupedSampler(self._recipe.batch_size, lengths=_num_chars(self._examples).tolist())
+        return LengthGroups(_num_chars(self._examples).tolist(), self._recipe.batch_size, self._recipe.seed)
 
     def evaluate(
         self,
@@ -175,14 +199,24 @@ class GroupTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers 
     def take_finished(self, checkpoint: Path) -> bool:
         """Take over weights and history of a checkpoint at the last step; return ``False`` where steps are left.
 
-        transformers 5.x would train one step more when it resumes there in the middle of an epoch.
+        transformers 5.x would train one step more when it resumes there in the middle of an epoch, and go on for at least
+        one evaluation where the training was stopped early.
         """
         state = transformers.TrainerState.load_from_json(str(checkpoint / transformers.trainer.TRAINER_STATE_NAME))
-        if state.global_step < state.max_steps:
+        if state.global_step < state.max_steps and not self._was_stopped(state):
             return False
         self._load_weights(checkpoint)
         self.state = state
         return True
+
+    def _was_stopped(self, state: transformers.TrainerState) -> bool:
+        """Return whether the evaluations up to the checkpoint ran out of patience."""
+        patience = self._recipe.patience
+        kept = state.stateful_callbacks.get(transformers.EarlyStoppingCallback.__name__)
+        if patience is None or kept is None:
+            return False
+        kept = kept[0] if isinstance(kept, list) else kept
+        return bool(kept["attributes"]["early_stopping_patience_counter"] >= patience)
 
     def _load_weights(self, checkpoint: Path) -> None:
         with quiet_transformers():

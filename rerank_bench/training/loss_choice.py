@@ -22,6 +22,7 @@ LossFunction = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
 MAX_GRADE = 30.0
 """Gains are 2^label − 1: beyond this they fill float32's digits."""
 MAX_NAMED = 3
+MIN_GROUP = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,19 @@ def loss_function(recipe: LossRecipe) -> LossFunction:
     }[recipe.name]
 
 
+def check_usable(examples: Examples, held_out: Examples | None, recipe: LossRecipe) -> None:
+    """Raise where the training's or the held-out examples do not suit the loss, or a text is empty.
+
+    Raises:
+        DataError: The first such examples are named with file and line.
+    """
+    check_texts(examples)
+    check_examples(examples, recipe)
+    if held_out is not None:
+        check_texts(held_out)
+        check_held_out(held_out, recipe)
+
+
 def check_examples(examples: Examples, recipe: LossRecipe) -> None:
     """Raise where the data do not suit the loss.
 
@@ -89,6 +103,46 @@ def check_examples(examples: Examples, recipe: LossRecipe) -> None:
         DataError: Pairs where groups are needed, labels out of range, all labels equal, a group without a positive or
             without a difference; the first such examples are named with file and line.
     """
+    needs = NEEDS[recipe.name]
+    _check_form(examples, recipe)
+    if np.ptp(examples.labels) == 0:
+        msg = (
+            f"{examples.source}, loss {recipe.name!r}: all {len(examples.labels):,} labels are {examples.labels[0]:g}; there "
+            "is nothing to learn"
+        )
+        raise DataError(msg)
+    flat = unusable_groups(examples, recipe)
+    what = "no label above 0" if needs.positive else "equal labels" if needs.difference else "fewer than two documents"
+    _refuse(
+        examples,
+        flat.tolist(),
+        lambda i: f"labels {_shown(examples[i].labels)}",
+        f"a group with {what} teaches the loss {recipe.name!r} nothing; remove it, or pass --drop-unusable",
+    )
+
+
+def check_held_out(examples: Examples, recipe: LossRecipe) -> None:
+    """Raise where held-out examples have no value under the loss; equal labels have one, though they teach nothing.
+
+    Raises:
+        DataError: Pairs where groups are needed, labels out of range, a group without a positive or of one document; the first
+            such examples are named with file and line.
+    """
+    needs = NEEDS[recipe.name]
+    _check_form(examples, recipe)
+    highest = np.maximum.reduceat(examples.labels, examples.offsets[:-1])  # (N,)
+    has_none = (
+        highest <= 0 if needs.positive else (examples.sizes < MIN_GROUP) & (needs.groups and not needs.difference)
+    )
+    _refuse(
+        examples,
+        np.flatnonzero(has_none).tolist(),
+        lambda i: f"labels {_shown(examples[i].labels)}",
+        f"held out, but without a value under the loss {recipe.name!r}; remove it",
+    )
+
+
+def _check_form(examples: Examples, recipe: LossRecipe) -> None:
     needs = NEEDS[recipe.name]
     where = f"{examples.source}, loss {recipe.name!r}"
     if needs.groups and examples.is_pairs:
@@ -105,24 +159,13 @@ def check_examples(examples: Examples, recipe: LossRecipe) -> None:
         lambda i: f"labels {_shown(examples[i].labels)}",
         f"expected {needs.range} for the loss {recipe.name!r}",
     )
-    if np.ptp(examples.labels) == 0:
-        msg = f"{where}: all {len(examples.labels):,} labels are {examples.labels[0]:g}; there is nothing to learn"
-        raise DataError(msg)
-    flat = unusable_groups(examples, recipe)
-    what = "no label above 0" if needs.positive else "equal labels"
-    _refuse(
-        examples,
-        flat.tolist(),
-        lambda i: f"labels {_shown(examples[i].labels)}",
-        f"a group with {what} teaches the loss {recipe.name!r} nothing; remove it, or pass --drop-unusable",
-    )
 
 
 def unusable_groups(examples: Examples, recipe: LossRecipe) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the indices of groups that the loss learns nothing from: all labels equal, or none above 0."""
+    """Return the indices of groups that the loss learns nothing from: all labels equal, none above 0, or one document."""
     needs = NEEDS[recipe.name]
     if not needs.difference:
-        return np.empty(0, dtype=np.int64)
+        return np.flatnonzero(examples.sizes < MIN_GROUP) if needs.groups else np.empty(0, dtype=np.int64)
     starts = examples.offsets[:-1]
     lowest = np.minimum.reduceat(examples.labels, starts)  # (N,)
     highest = np.maximum.reduceat(examples.labels, starts)

@@ -20,7 +20,7 @@ from rerank_bench.training.examples import Examples
 from rerank_bench.training.group_trainer import GroupTrainer
 from rerank_bench.training.job_folder import CHECKPOINT_PREFIX, open_job
 from rerank_bench.training.loggers import check_loggers, logging_to, make_loggers
-from rerank_bench.training.loss_choice import check_examples, check_texts
+from rerank_bench.training.loss_choice import check_usable
 from rerank_bench.training.outcome import TrainingOutcome
 from rerank_bench.training.recipe import Recipe
 from rerank_bench.training.settings import training_settings
@@ -58,8 +58,7 @@ def train(
     """
     watch = watch or Watch()
     check_loggers(log_to)
-    check_texts(examples)
-    check_examples(examples, recipe.loss)
+    check_usable(examples, watch.held_out, recipe.loss)
     check_watch(watch, recipe)
     model, tokenizer, max_length = load_base(recipe)
     if recipe.gradient_checkpointing:

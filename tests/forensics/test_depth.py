@@ -24,6 +24,7 @@ from rerank_bench.reporting.drawing import plot_style
 from rerank_bench.reporting.stored_result import read_stored_result
 
 MEASURES = ("nDCG@10", "AP", "RR@10", "R@100", "Judged@10", "P@1")
+JUDGED_ONLY = "nDCG(judged_only=True)@10"
 
 
 def test_the_depths() -> None:
@@ -46,7 +47,7 @@ def test_the_ends_are_the_first_stage_and_the_run(random_runs: tuple[Path, Path]
         assert curve.values_by_dataset["two"][-1] == pytest.approx(recorded[1]["reranked"], abs=1e-12)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", [*MEASURES, JUDGED_ONLY])
 def test_between_them_is_what_reranking_so_many_would_give(random_runs: tuple[Path, Path], measure: str) -> None:
     report = measure_depths(random_runs[:1], measure=measure, datasets=["two"])
     stored = read_stored_result(random_runs[0])

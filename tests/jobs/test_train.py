@@ -82,6 +82,16 @@ def test_rows_of_the_evaluation_sets_are_reported_and_can_be_left_out(tiny_base:
         assert len(load_training_data(request_of(**values, drop_contaminated=which)).training) == kept
 
 
+def test_two_values_of_one_name_are_refused(tiny_base: Path, tmp_path: Path) -> None:
+    data = write_jsonl(tmp_path / "train.jsonl", list_rows(8))
+    values: dict[str, Any] = {"model": str(tiny_base), "sources": [str(data)], "loss": "lambda", "batch_size": 4}
+    request = request_of(**values, evaluate=[f"{TINY},depth=5", f"{TINY},view=injected,depth=5"], eval_steps=1)
+    with pytest.raises(
+        ConfigError, match=r"--evaluate .*tiny: 'tiny nDCG@10' is measured by an earlier entry, too; drop one"
+    ):
+        run_training(request, tmp_path / "out")
+
+
 def test_unusable_rows_are_left_out_on_request(tiny_base: Path, tmp_path: Path) -> None:
     rows = list_rows(6)
     rows[0] |= {"query": " "}

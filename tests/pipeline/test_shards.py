@@ -140,6 +140,20 @@ def test_parts_of_different_runs_are_refused(copy: Path, change: Callable[[Any],
     assert message in result.stderr
 
 
+def test_parts_of_another_protocol_are_refused_and_of_other_versions_are_named(copy: Path) -> None:
+    for path in copy.glob("*.json"):
+        edit(path, lambda meta: meta["same"]["code"]["versions"].update(torch="0.1"))
+    result = invoke("merge", copy)
+    assert result.exit_code == 0, result.output
+    assert "the parts were scored with versions.torch 0.1, here" in " ".join(result.stderr.split())
+    for path in copy.glob("*.json"):
+        edit(path, lambda meta: meta["same"].update(protocol_version=0))
+    result = invoke("merge", copy, "-q")
+    assert result.exit_code == 5
+    assert "protocol_version differs: 0 in" in " ".join(result.stderr.split())
+    assert "in this rerank-bench" in " ".join(result.stderr.split())
+
+
 def test_parts_of_data_that_have_changed_are_refused(copy: Path) -> None:
     for path in copy.glob("*.json"):
         edit(path, lambda meta: meta["same"]["datasets"]["workshop"].update(corpus="0"))

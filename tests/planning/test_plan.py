@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from rerank_bench.cli.app import app
 from rerank_bench.pipeline.request import RunConfig
+from rerank_bench.planning import plan
 from rerank_bench.planning.plan import plan_run
 from rerank_bench.planning.records import Plan
 from rerank_bench.scoring.model_memo import scores_folder
@@ -77,6 +78,15 @@ def test_models_that_read_each_text_alone(tmp_path: Path, write: Any) -> None:
     found = plan_tiny(encoder, depth=4).models[0]
     (job,) = run_tiny(encoder, "--depth", 4)["scoring"]["jobs"]
     assert found.tokens == job["num_tokens"]
+
+
+def test_texts_are_not_counted_once_per_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = write_static_embedding(tmp_path / "encoder")
+    whole = plan_tiny(encoder, depth=4).models[0]
+    monkeypatch.setattr(plan, "COUNTED_PAIRS", 10)  # every third query or so is counted
+    part = plan_tiny(encoder, depth=4).models[0]
+    assert part.measured_pairs < whole.measured_pairs
+    assert part.tokens == pytest.approx(whole.tokens, rel=0.25)
 
 
 def test_baselines_and_functions(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from rerank_bench.evaluation.evaluate import evaluate_reranker
 from rerank_bench.ranking import rank_docs
 from rerank_bench.records import VIEWS, CandidateSet
 from rerank_bench.reporting.query_values import read_query_values
-from rerank_bench.reporting.run_folder import DatasetArtifacts, write_run_folder
+from rerank_bench.reporting.run_folder import RESULT_FILE, DatasetArtifacts, write_run_folder
 from rerank_bench.reporting.stored_result import read_stored_result
+from rerank_bench.storage import file_lock
 
 QRELS = {"q1": {"d1": 1, "d3": 2}, "q,2": {"d2": 1}}
 
@@ -60,6 +62,22 @@ def test_everything_comes_back(folder: Path, artifacts: DatasetArtifacts) -> Non
             assert {q: (docs.doc_ids, docs.scores.tolist()) for q, docs in run.items()} == {
                 q: (docs.doc_ids, docs.scores.tolist()) for q, docs in kept.items() if len(docs)
             }
+
+
+def test_two_runs_do_not_write_one_folder_at_once(tmp_path: Path, artifacts: DatasetArtifacts) -> None:
+    def write(name: str) -> None:
+        result = {"schema_version": 1, "model": {"name": name}, "datasets": {"a/b": {}}, "suites": {}}
+        write_run_folder(tmp_path / "run", result, {"a/b": artifacts}, run_name=name)
+
+    write("first")
+    with file_lock(tmp_path / "run" / RESULT_FILE):
+        second = threading.Thread(target=write, args=("second",))
+        second.start()
+        second.join(timeout=0.3)
+        assert second.is_alive()  # it waits
+        assert read_stored_result(tmp_path / "run").name == "first"  # and has taken nothing away
+    second.join()
+    assert read_stored_result(tmp_path / "run").name == "second"
 
 
 def test_an_unknown_data_set_is_named(folder: Path) -> None:

@@ -64,6 +64,15 @@ def test_the_fingerprint_follows_the_source(module: str, tmp_path: Path) -> None
     assert load_scorer(f"{module}:overlap").fingerprint != before
 
 
+def test_an_edited_function_is_the_one_that_scores(module: str, tmp_path: Path) -> None:
+    before = load_scorer(f"{module}:overlap")
+    with (tmp_path / f"{module}.py").open("a") as file:
+        file.write("\n\ndef overlap(pairs):\n    return [7.0 for _ in pairs]\n")
+    after = load_scorer(f"{module}:overlap")
+    assert after.score(PAIRS).tolist() == [7.0, 7.0, 7.0]
+    assert after.fingerprint != before.fingerprint
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

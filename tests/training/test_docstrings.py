@@ -264,3 +264,5 @@ def test_held_out_documents_lack_the_paragraph_that_asks_for_them(tmp_path: Path
 def test_more_held_out_than_there_are() -> None:
     with pytest.raises(ValueError, match="3 docstrings cannot have 3 set aside"):
         part_docstrings(docstrings(3), num_held_out=3, seed=0)
+    with pytest.raises(ValueError, match="4 docstrings are left to train on, expected at least 5"):
+        part_docstrings(docstrings(6), num_held_out=2, seed=0)

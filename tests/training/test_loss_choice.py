@@ -7,7 +7,14 @@ import pytest
 from tiny_training import examples_of, list_rows, pair_rows
 
 from rerank_bench.errors import ConfigError, DataError
-from rerank_bench.training.loss_choice import check_examples, check_texts, empty_texts, loss_function, unusable_groups
+from rerank_bench.training.loss_choice import (
+    check_examples,
+    check_held_out,
+    check_texts,
+    empty_texts,
+    loss_function,
+    unusable_groups,
+)
 from rerank_bench.training.recipe import LossRecipe, Recipe
 
 LISTS = list_rows(4)
@@ -44,6 +51,11 @@ BAD: dict[str, tuple[str, list[dict[str, Any]], str]] = {
         r"line 4: labels 0, 0, 0; a group with no label above 0 teaches the loss 'cross-entropy' nothing",
     ),
     "no difference": ("lambda", changed(LISTS, 0, labels=[1] * 4), r"line 1: labels 1, 1, 1, 1; a group with equal"),
+    "one document": (
+        "pairwise-mse",
+        changed(LISTS, 1, docs=["a"], labels=[1]),
+        r"line 2: labels 1; a group with fewer than two documents teaches the loss 'pairwise-mse' nothing",
+    ),
     "empty query": ("bce", changed(PAIRS, 1, query="  "), r"line 2: an empty text; query and documents need words"),
     "empty document": ("lambda", changed(LISTS, 1, docs=["a", "", "b"]), r"line 2: an empty text"),
 }
@@ -60,6 +72,25 @@ def test_data_that_do_not_suit_a_loss_are_named(name: str, tmp_path: Path) -> No
 def test_lists_suit_every_loss(loss: Any, tmp_path: Path) -> None:
     check(tmp_path, LISTS, loss)
     assert callable(loss_function(LossRecipe(name=loss)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "values", "message"),
+    [
+        (
+            "cross-entropy",
+            {"labels": [0, 0, 0]},
+            r"line 2: labels 0, 0, 0; held out, but without a value under the loss",
+        ),
+        ("pairwise-mse", {"docs": ["a"], "labels": [1]}, r"line 2: labels 1; held out, but without a value"),
+        ("margin-mse", {"docs": ["a"], "labels": [1]}, r"line 2: labels 1; held out, but without a value"),
+    ],
+)
+def test_held_out_examples_without_a_value(loss: Any, values: dict[str, Any], message: str, tmp_path: Path) -> None:
+    examples = examples_of(tmp_path, changed(LISTS, 1, **values))
+    with pytest.raises(DataError, match=message):
+        check_held_out(examples, LossRecipe(name=loss))
+    check_held_out(examples, LossRecipe(name="lambda"))  # 0, and no error
 
 
 def test_unusable_rows_can_be_found(tmp_path: Path) -> None:

@@ -257,6 +257,44 @@ def test_patience_counts_on_after_an_interruption(tiny_base: Path, tmp_path: Pat
     assert same_weights(tmp_path / "cut", tmp_path / "whole")
 
 
+def test_a_training_that_stopped_early_and_was_killed_takes_no_more_steps(tiny_base: Path, tmp_path: Path) -> None:
+    examples = examples_of(tmp_path, pair_rows(64))
+    recipe = recipe_of(tiny_base, eval_steps=1, patience=2, epochs=1, keep_checkpoints=5)
+    values = iter([0.5, 0.9, 0.5, 0.4, 1.0, 1.1])
+    watch = Watch(evaluate=lambda _folder: {"quality": next(values)}, best_by="quality")
+    done = run(recipe, examples, tmp_path / "out", watch=watch)
+    assert done.steps < 16
+    before = weights(tmp_path / "out")
+    (tmp_path / "out" / "model.safetensors").unlink()
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    (tmp_path / "out" / "training.json").write_text(json.dumps(record | {"state": "running"}))
+    again = run(recipe, examples, tmp_path / "out", watch=watch)
+    assert (again.resumed_from, again.steps, again.saved_step) == (done.steps, done.steps, done.saved_step)
+    assert all(torch.equal(value, before[name]) for name, value in weights(tmp_path / "out").items())
+
+
+def test_a_resumed_epoch_has_the_batches_that_it_began_with(tiny_base: Path, tmp_path: Path) -> None:
+    examples = examples_of(tmp_path, pair_rows(16))
+    recipe = recipe_of(tiny_base, group_by_length=True, epochs=3, eval_steps=2, keep_checkpoints=9)
+
+    def stop_at(number: int) -> Watch:
+        calls = iter(range(100))
+
+        def evaluate(_folder: Path) -> Mapping[str, float]:
+            if next(calls) == number:
+                raise KeyboardInterrupt
+            return {"quality": 0.5}
+
+        return Watch(evaluate=evaluate)
+
+    run(recipe, examples, tmp_path / "whole", watch=stop_at(99))
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, examples, tmp_path / "cut", watch=stop_at(4))  # at step 8 of 12; the checkpoint of step 6 stands
+    again = run(recipe, examples, tmp_path / "cut", watch=stop_at(99))
+    assert (again.resumed_from, again.steps) == (6, 12)
+    assert same_weights(tmp_path / "cut", tmp_path / "whole")
+
+
 def test_batches_of_similar_length_hold_every_example_once(tiny_base: Path, tmp_path: Path) -> None:
     examples = examples_of(tmp_path, pair_rows(64))
     lengths = [len(examples[i].query) + len(examples[i].docs[0]) for i in range(64)]
