@@ -76,7 +76,7 @@ def evaluate_series(folder: Path, config: RunConfig) -> CheckpointSeries:
         note(f"{name} is left out: {problem}")
     out = config.out or Path("runs") / f"{folder.resolve().name}-checkpoints"
     models = tuple(str(checkpoint.folder) for checkpoint in found)
-    # A clone's own leaderboard is for models, not for the steps of one; --csv can still name it.
+    # A clone's own leaderboard is for models, not for the steps of one; the argument CSV can still name it.
     config = replace(config, models=models, out=out, leaderboard=config.leaderboard or out / "leaderboard.csv")
     report = run_models(config)
     results = [outcome.result for outcome in report.outcomes]
