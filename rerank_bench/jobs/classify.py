@@ -22,6 +22,7 @@ from rerank_bench.jobs.classify_measures import (
     measure_labels,
     measure_threshold,
 )
+from rerank_bench.progress import note
 from rerank_bench.provenance import describe_invocation
 from rerank_bench.storage import check_writable, write_json
 from rerank_bench.training.examples import Examples
@@ -84,6 +85,9 @@ def classify(request: ClassifyRequest) -> Classified:
     note_unused_options([model.loaded.spec], scorer)
     for examples, values in ((pairs, labels), *([] if dev is None else [dev])):
         _check_labels(model, request.model, examples, values)
+    if dev is not None and labels.max() <= 1 < dev[1].max():
+        msg = f"{dev[0].source}: has the label {dev[1].max()}, but {pairs.source} has 0 and 1; a threshold is for the same labels"
+        raise ConfigError(msg)
     scored = _score(model, pairs, "score pairs")
     result: dict[str, Any] = {
         "model": model.loaded.describe(),
@@ -106,7 +110,11 @@ def classify(request: ClassifyRequest) -> Classified:
     elif dev is not None:
         msg = "--dev is for choosing a threshold of one score; with several labels there is none. Leave it out"
         raise ConfigError(msg)
-    if scored.logits is not None and scored.logits.shape[1] > labels.max():
+    # With a score, label 1 of the pairs is the positive label, wherever that stands among the model's own.
+    are_indices = "binary" not in result or (len(model.label_names) == 2 and model.positive == 1)
+    if model.label_names and not are_indices:
+        note(f"label 1 of the pairs is taken for {model.label_names[model.positive or 0]!r}, label 0 for the others")
+    if scored.logits is not None and are_indices and scored.logits.shape[1] > labels.max():
         result["by_label"] = measure_labels(scored.logits, labels, model.label_names, rng)
     result |= {"bootstrap": {"resamples": RESAMPLES, "seed": DEFAULT_SEED}, "provenance": describe_invocation()}
     pictures: tuple[Path, ...] = ()

@@ -16,7 +16,7 @@ from typing import Any
 
 from rerank_bench.data.suites import find_dataset, load_suites
 from rerank_bench.errors import ConfigError, describe_unknown
-from rerank_bench.pipeline.candidates import PreparedDataset, prepare_dataset
+from rerank_bench.pipeline.candidates import PreparedDataset, prepare_datasets
 from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
 from rerank_bench.pipeline.results import run_model
 from rerank_bench.pipeline.run import open_scorers
@@ -106,7 +106,7 @@ class _Evaluation:
 
     @cached_property
     def _prepared(self) -> list[PreparedDataset]:
-        return [prepare_dataset(name, self._request) for name in self._request.selection.datasets]
+        return prepare_datasets(self._request)
 
     def measure(self, folder: Path) -> Mapping[str, Any]:
         """Return the content of ``result.json``."""

@@ -20,7 +20,7 @@ from rerank_bench.jobs.mining_sources import Source, SourceRequest, load_source
 from rerank_bench.progress import note
 from rerank_bench.provenance import describe_invocation, peak_memory_bytes
 from rerank_bench.storage import check_writable, remove_file, write_json
-from rerank_bench.training.mined import Mined, OutputForm, write_mined
+from rerank_bench.training.mined import Mined, OutputForm, check_any, write_mined
 from rerank_bench.training.negatives import NOTHING, Candidates, NegativeChoice, Negatives, choose_negatives
 
 
@@ -141,6 +141,7 @@ def mine(request: MiningRequest) -> MiningReport:
         num_negatives=request.choice.num_negatives,
         has_positives=request.choice.include_positives,
     )
+    check_any(mined, request.form)
     remove_file(_meta_path(request.form.path))  # written last: it says that the file beside it is whole
     num_rows = write_mined(mined, request.form)
     clock.lap("write")

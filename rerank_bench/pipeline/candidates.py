@@ -23,6 +23,7 @@ from rerank_bench.first_stage.stages import PUBLISHED, DenseStage, FusionStage, 
 from rerank_bench.pipeline.request import DEFAULT_DEPTH, Request
 from rerank_bench.progress import note
 from rerank_bench.records import CandidateSet, Dataset, ScoredDocs
+from rerank_bench.reporting.run_folder import file_stem
 from rerank_bench.trec_io import write_run
 
 
@@ -37,18 +38,32 @@ class PreparedDataset:
     load_seconds: float
 
 
-def prepare_dataset(name: str, request: Request) -> PreparedDataset:
-    """Load a data set, build its candidates at the greatest depth, and say in a note what came of it.
+def prepare_datasets(request: Request) -> list[PreparedDataset]:
+    """Load the data sets of a request, build their candidates at the greatest depth, and say in notes what came of it.
 
     Raises:
+        ConfigError: Two of them have one name, or names that make one file name: a run folder cannot hold both.
         RerankBenchError: What ``load_dataset`` and ``build_candidates`` raise.
     """
-    started = time.perf_counter()
-    return prepare_loaded(load_dataset(name, split=request.config.split), request, started=started)
+    prepared = []
+    place_by_stem: dict[str, str] = {}
+    for given in request.selection.datasets:
+        started = time.perf_counter()
+        dataset = load_dataset(given, split=request.config.split)
+        stem = file_stem(dataset.name).casefold()  # upper and lower case are one on some disks
+        if stem in place_by_stem:
+            msg = (
+                f"the files of {place_by_stem[stem]} and {given} would both be called {stem!r}; rename a folder (or change "
+                "the name in its dataset.toml), or run them apart"
+            )
+            raise ConfigError(msg)
+        place_by_stem[stem] = given
+        prepared.append(prepare_loaded(dataset, request, started=started))
+    return prepared
 
 
 def prepare_loaded(dataset: Dataset, request: Request, *, started: float) -> PreparedDataset:
-    """Do the same with a data set that was loaded; ``started`` is when that began, by ``time.perf_counter``."""
+    """Build the candidates of a data set that was loaded; ``started`` is when that began, by ``time.perf_counter``."""
     config = request.config
     device = request.scorer.devices[0] if request.scorer.devices else request.scorer.device
     candidates = build_candidates(dataset, first_stage=config.first_stage, depth=request.depths[-1], device=device)

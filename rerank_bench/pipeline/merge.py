@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_bench.errors import ComparisonError, DataError
-from rerank_bench.pipeline.candidates import PreparedDataset, prepare_dataset
+from rerank_bench.pipeline.candidates import PreparedDataset, prepare_datasets
 from rerank_bench.pipeline.extras import NO_EXTRAS
 from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
 from rerank_bench.pipeline.results import write_outcomes
@@ -72,7 +72,7 @@ def merge_shards(folder: Path, *, leaderboard: Path | None = None) -> RunReport:
     request = resolve_request(config)
     target = find_leaderboard(request)
     check_writable(request.out / RESULT_FILE)
-    prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
+    prepared = prepare_datasets(request)
     here = {"datasets": {ready.dataset.name: dict(fingerprints_of(ready)) for ready in prepared}}
     _check_same({"datasets": same["datasets"]}, here, str(parts[0].path), "the data that are here now")
     outcomes = write_outcomes(request.models[0], _join(parts, prepared, request), prepared, request, NO_EXTRAS)

@@ -109,7 +109,6 @@ def resolve_request(config: RunConfig) -> Request:
     if repeated:
         msg = f"two models would write the same run folder ({', '.join(sorted(repeated))}); run them apart with --out"
         raise ConfigError(msg)
-    _check_file_names(selection)
     parse_first_stage(config.first_stage)
     measures = parse_measures([*STANDARD_MEASURES, *config.extra_measures])
     return Request(
@@ -121,17 +120,6 @@ def resolve_request(config: RunConfig) -> Request:
         depths=check_depths(config.depth),
         out=config.out or Path("runs") / file_stem(_label(config, selection)),
     )
-
-
-def _check_file_names(selection: Selection) -> None:
-    """Raise where two data sets would write the same files into a run folder; upper and lower case are one on some disks."""
-    place_by_stem: dict[str, str] = {}
-    for given in selection.datasets:
-        stem = file_stem(Path(given).expanduser().resolve().name).casefold()
-        if stem in place_by_stem:
-            msg = f"the files of {place_by_stem[stem]} and {given} would both be called {stem!r}; rename one, or run them apart"
-            raise ConfigError(msg)
-        place_by_stem[stem] = given
 
 
 def _label(config: RunConfig, selection: Selection) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_bench.evaluation.measures import STANDARD_MEASURES, parse_measures
 from rerank_bench.evaluation.stored_run import StoredRunEvaluation, evaluate_stored_run
-from rerank_bench.pipeline.candidates import prepare_dataset
+from rerank_bench.pipeline.candidates import prepare_datasets
 from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
 from rerank_bench.pipeline.results import RunOutcome, run_model
 from rerank_bench.progress import note
@@ -75,7 +75,7 @@ def _run_request(request: Request) -> RunReport:
         check_writable(path)  # not after hours of scoring
     note_unused_options(request.models, request.scorer, allow_missing_queries=config.allow_missing_queries)
     scorers = open_scorers(request)  # before the data: a model that is not there is told at once
-    prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
+    prepared = prepare_datasets(request)
     outcomes = (
         outcome
         for model in request.models

@@ -20,7 +20,7 @@ from typing import Any, cast
 import numpy as np
 
 from rerank_bench.errors import ConfigError
-from rerank_bench.pipeline.candidates import PreparedDataset, prepare_dataset
+from rerank_bench.pipeline.candidates import PreparedDataset, prepare_datasets
 from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
 from rerank_bench.pipeline.run import open_scorers
 from rerank_bench.pipeline.scores import ScoringPass, score_texts
@@ -128,7 +128,7 @@ def _score_shards(request: Request, shard: Shard) -> list[Path]:
     for model in request.models:
         check_writable(_folder(request, model) / f"{shard.stem}.json")
     scorers = open_scorers(request)
-    prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
+    prepared = prepare_datasets(request)
     paths = []
     for model in request.models:
         scorer = cast("LazyScorer", scorers.pop(0))  # popped: one model's weights at a time; none ranks ids

@@ -24,7 +24,7 @@ from rerank_bench.scoring.onnx_graph import OnnxGraph, find_graph, graph_files
 from rerank_bench.scoring.pair_assembly import PairTokenizer
 from rerank_bench.scoring.runtime import check_padding
 from rerank_bench.scoring.scorer import SCORING_CODE_VERSION, EncodedItems, ScorerConfig
-from rerank_bench.scoring.st_layout import query_prompt
+from rerank_bench.scoring.st_layout import query_prompt, saved_activation
 from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary
 from rerank_bench.storage import fingerprint_json
 
@@ -116,6 +116,7 @@ class OnnxClassifierScorer:
             "max_length": self.tokenizer.max_length,
             "pair_assembly": "whole pairs" if self.tokenizer.template is None else "pieces",
             "query_prompt": self.prompt,
+            "saved_activation": saved_activation(self.checkpoint),
             "num_labels": len(self.labels.names),
             "labels": list(self.labels.names),
             "positive_label": self.labels.positive,

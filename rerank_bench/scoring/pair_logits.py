@@ -14,7 +14,7 @@ from rerank_bench.errors import InvalidScoreError
 from rerank_bench.scoring.batch_runner import BatchRunner
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_checkpoint, load_scorer
 from rerank_bench.scoring.model_files import find_checkpoint
-from rerank_bench.scoring.scorer import LABEL_FAMILIES, ScorerConfig
+from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.sequence_classifier import SequenceClassifierScorer
 from rerank_bench.scoring.specs import parse_model_spec
 
@@ -42,6 +42,8 @@ class PairClassifier:
     label_names: tuple[str, ...]
     """Of a sequence classifier with two labels or more; else empty."""
     has_score: bool
+    positive: int | None
+    """Index of the label that the score is of; ``None`` where there are no labels, or none was named."""
 
     def score(self, queries: Sequence[str], docs: Sequence[str], *, description: str) -> PairLogits:
         """Return the scores, and the logits where there are labels, of (query, document) pairs in their order.
@@ -86,7 +88,8 @@ def load_pair_classifier(spec: str, config: ScorerConfig) -> PairClassifier:
     has_score = True
     if model.kind in CHECKPOINT_KINDS:
         checkpoint = find_checkpoint(model, config)
-        has_labels = checkpoint.family in LABEL_FAMILIES and len(checkpoint.config.get("id2label") or ()) > 2
+        # Of any other family the logits are not read one by one: its one label must be named.
+        has_labels = checkpoint.family == "sequence-classifier" and len(checkpoint.config.get("id2label") or ()) > 2
         if has_labels and config.positive_label is None:
             has_score = False
             loaded = load_checkpoint(checkpoint, model, replace(config, positive_label="0"))  # any will do
@@ -95,9 +98,11 @@ def load_pair_classifier(spec: str, config: ScorerConfig) -> PairClassifier:
     else:
         loaded = load_scorer(model, config=config)
     names: tuple[str, ...] = ()
+    positive = None
     if isinstance(loaded.scorer, SequenceClassifierScorer) and len(loaded.scorer.labels.names) > 1:
         names = loaded.scorer.labels.names
-    return PairClassifier(loaded, names, has_score)
+        positive = loaded.scorer.labels.positive if has_score else None
+    return PairClassifier(loaded, names, has_score, positive)
 
 
 def _all_logits(outputs: Any, _mask: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rerank_bench.errors import ConfigError, describe_unknown
+from rerank_bench.errors import ConfigError, DataError, describe_unknown
 from rerank_bench.storage import atomic_path, atomic_writer
 from rerank_bench.training.negatives import NOTHING, Negatives
 from rerank_bench.training.positive_pairs import PositivePairs
@@ -86,6 +86,20 @@ class Mined:
     """How many were asked for."""
     has_positives: bool = False
     """Whether the negatives are the ranking as it is, positives among them."""
+
+
+def check_any(mined: Mined, form: OutputForm) -> None:
+    """Raise where there is nothing to write.
+
+    Raises:
+        DataError: No query gives a row of this shape; an earlier file is left as it is.
+    """
+    if next(iter_rows(mined, form.shape, with_scores=form.with_scores), None) is None:
+        msg = (
+            f"{form.path}: no query has enough negatives for a row of the shape {form.shape!r}; widen --range-max, relax the "
+            "limits, ask for fewer negatives, or name a larger --corpus"
+        )
+        raise DataError(msg)
 
 
 def write_mined(mined: Mined, form: OutputForm) -> int:

@@ -8,7 +8,6 @@ from rerank_bench.data import suites
 from rerank_bench.data.manifests import manifest_names
 from rerank_bench.data.suites import load_suites, resolve_datasets
 from rerank_bench.errors import ConfigError, ManifestError
-from rerank_bench.pipeline.request import RunConfig, resolve_request
 
 
 @pytest.fixture
@@ -71,22 +70,6 @@ def test_all_unknown_names_are_reported_at_once() -> None:
     assert "unknown data set 'zzz'." in message
     assert "unknown suite 'nanobier'; did you mean 'nanobeir'" in message
     assert "unknown data set 'NanoNQ'" not in message
-
-
-def test_data_sets_whose_files_would_have_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("my data", "my-data", "法律", "医疗"):
-        (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        ConfigError, match=r"the files of my data and my-data would both be called 'my-data'; rename one"
-    ):
-        resolve_request(RunConfig(models=("random",), datasets=("my data", "my-data")))
-    outs = {resolve_request(RunConfig(models=("random",), datasets=(name,))).out for name in ("法律", "医疗")}
-    assert outs == {Path("runs/法律"), Path("runs/医疗")}
-    assert resolve_request(RunConfig(models=("random",), datasets=("法律", "医疗"))).selection.datasets == (
-        "法律",
-        "医疗",
-    )
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

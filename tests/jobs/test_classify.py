@@ -113,6 +113,25 @@ def test_a_named_label_gives_the_one_score(tmp_path: Path) -> None:
     assert values["2"] == pytest.approx(average_precision_score([r["label"] for r in rows], scores), abs=1e-9)
 
 
+def test_labels_are_read_one_way_only(tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs.jsonl")
+    three = write_sequence_classifier(tmp_path / "three", num_labels=3)
+    result = run_classify(three, pairs, scorer={"positive_label": "1"})
+    assert "binary" in result
+    assert "by_label" not in result  # 1 is the named label here, not the model's second one
+    two = write_sequence_classifier(tmp_path / "two", num_labels=2)
+    config = json.loads((two / "config.json").read_text())
+    names = {"id2label": {"0": "entailment", "1": "not_entailment"}, "label2id": {"entailment": 0, "not_entailment": 1}}
+    assert "by_label" in run_classify(two, pairs)
+    (two / "config.json").write_text(json.dumps(config | names))
+    assert "by_label" not in run_classify(two, pairs)
+    dev = write_pairs(tmp_path / "dev.jsonl", num_labels=3)
+    with pytest.raises(
+        ConfigError, match=r"dev\.jsonl: has the label 2, but .*pairs\.jsonl has 0 and 1; a threshold is for"
+    ):
+        run_classify(three, pairs, dev=dev, scorer={"positive_label": "1"})
+
+
 def test_dev_thresholds_are_those_of_the_dev_pairs(tmp_path: Path) -> None:
     folder = write_sequence_classifier(tmp_path / "model")
     pairs, dev = write_pairs(tmp_path / "pairs.jsonl"), write_pairs(tmp_path / "dev.jsonl", seed=7)

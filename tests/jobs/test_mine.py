@@ -86,12 +86,18 @@ def test_queries_with_fewer_negatives_are_counted(tmp_path: Path) -> None:
     rows = [{"query": "alpha", "positive": "alpha one"}, {"query": "alpha beta", "positive": "beta two"}]
     data = write_rows(tmp_path / "pairs.jsonl", rows)
     corpus = write_rows(tmp_path / "c.jsonl", [{"text": "alpha three"}, {"text": " "}, {"text": "gamma"}])
-    report = run_mine(data, tmp_path / "out.jsonl", source={"corpus": str(corpus)}, num_negatives=3, shape="tuples")
+    report = run_mine(data, tmp_path / "out.jsonl", source={"corpus": str(corpus)}, num_negatives=3, shape="lists")
     # alpha: one (three); alpha beta: two (one, three).  Nothing else shares a term with them.
     assert report.negatives_per_query == {1: 1, 2: 1}
-    assert (report.num_short, report.left_out_queries, report.num_rows) == (2, 2, 0)
+    assert (report.num_short, report.left_out_queries, report.num_rows) == (2, 0, 2)
     assert (report.num_documents, report.num_blank_documents, report.num_negatives) == (4, 1, 3)
     assert json.loads((tmp_path / "out.jsonl.meta.json").read_text())["num_short"] == 2
+    # Tuples leave both out: nothing to write, and what stands there stays.
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in ("out.jsonl", "new.parquet"):
+        with pytest.raises(DataError, match="no query has enough negatives for a row of the shape 'tuples'; widen"):
+            run_mine(data, tmp_path / name, source={"corpus": str(corpus)}, num_negatives=3, shape="tuples")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_copies_of_positives_and_the_query_itself_are_no_negatives(tmp_path: Path) -> None:

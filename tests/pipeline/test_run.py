@@ -46,6 +46,28 @@ def test_the_first_stage_as_reranker_has_a_delta_of_exactly_zero(tmp_path: Path)
         assert summary["better"] == summary["worse"] == 0
 
 
+def test_data_sets_whose_files_would_have_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("my data", "my-data", "法律", "医疗"):
+        shutil.copytree(TINY, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"the files of my data and my-data would both be called 'my-data'; rename a folder"
+    ):
+        run(["random"], ["my data", "my-data"])
+    report = run(["random"], ["法律", "医疗"])
+    stored = read_stored_result(report.outcomes[0].folder)
+    assert stored.datasets == ("法律", "医疗")
+    assert {path.name for path in stored.folder.glob("*.run.trec.gz")} == {"法律.run.trec.gz", "医疗.run.trec.gz"}
+    for name in ("my data", "my-data"):
+        (tmp_path / name).rename(tmp_path / name.replace("my", "our"))
+    (tmp_path / "our-data").rename(tmp_path / "other")
+    for name in ("our data", "other"):
+        files = 'corpus = "corpus.jsonl"\nqueries = "queries.jsonl"\nqrels = {test = "qrels/test.tsv"}'
+        (tmp_path / name / "dataset.toml").write_text(f'name = "support"\nkind = "beir"\n[files]\n{files}\n')
+    with pytest.raises(ConfigError, match=r"the files of our data and other would both be called 'support'"):
+        run(["random"], ["our data", "other"])
+
+
 def test_the_oracle_reaches_the_ceiling(tmp_path: Path) -> None:
     report = run_tiny(tmp_path, "oracle", "first-stage")
     for name, summary in measures_of(report).items():
