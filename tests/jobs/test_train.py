@@ -87,7 +87,7 @@ def test_two_values_of_one_name_are_refused(tiny_base: Path, tmp_path: Path) -> 
     values: dict[str, Any] = {"model": str(tiny_base), "sources": [str(data)], "loss": "lambda", "batch_size": 4}
     request = request_of(**values, evaluate=[f"{TINY},depth=5", f"{TINY},view=injected,depth=5"], eval_steps=1)
     with pytest.raises(
-        ConfigError, match=r"--evaluate .*tiny: 'tiny nDCG@10' is measured by an earlier entry, too; drop one"
+        ConfigError, match=r"--evaluate .*tiny: 'tiny RR@10' is measured by an earlier entry, too; drop one"
     ):
         run_training(request, tmp_path / "out")
 
