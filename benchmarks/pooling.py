@@ -22,7 +22,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_bench.pipeline.candidates import PreparedDataset, prepare_dataset
+from rerank_bench.pipeline.candidates import PreparedDataset, prepare_datasets
 from rerank_bench.pipeline.request import RunConfig, resolve_request
 from rerank_bench.pipeline.scores import score_texts
 from rerank_bench.scoring.batching import iter_batches, order_by_length
@@ -57,7 +57,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     config = RunConfig(datasets=tuple(options.folders), limit=options.limit, depth=options.depth)
     request = resolve_request(config)
-    prepared = [prepare_dataset(name, request) for name in request.selection.datasets]
+    prepared = prepare_datasets(request)
     with tempfile.TemporaryDirectory() as folder:
         _write_checkpoint(Path(folder), options.layers)
         scorer = open_scorer(parse_model_spec(folder), config=ScorerConfig(device="cpu"), use_store=False)

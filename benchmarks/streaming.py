@@ -30,7 +30,7 @@ from first_stage import print_table, stopwatch
 from generated_texts import WordSource
 
 from rerank_bench.errors import ParseError
-from rerank_bench.pipeline.candidates import prepare_dataset
+from rerank_bench.pipeline.candidates import prepare_datasets
 from rerank_bench.pipeline.extras import NO_EXTRAS
 from rerank_bench.pipeline.request import RunConfig, resolve_request
 from rerank_bench.pipeline.results import write_outcomes
@@ -98,7 +98,7 @@ def work(folder: Path) -> list[dict[str, str]]:
     (scorer,) = open_scorers(request)
     assert scorer is not None  # noqa: S101  a function reads texts
     with step("read data set and run file"):
-        prepared = [prepare_dataset(str(folder / "data"), request)]
+        prepared = prepare_datasets(request)
     with step("score"):
         scoring_pass = score_texts(scorer, prepared)
     with step("evaluate, write the run folder"):

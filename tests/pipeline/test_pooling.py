@@ -14,7 +14,7 @@ from tiny_models import write_encoder, write_sequence_classifier
 from watcher import Watcher
 
 from rerank_bench.errors import InvalidScoreError
-from rerank_bench.pipeline.candidates import PreparedDataset, prepare_dataset
+from rerank_bench.pipeline.candidates import PreparedDataset, prepare_datasets
 from rerank_bench.pipeline.request import RunConfig, resolve_request
 from rerank_bench.pipeline.run import run
 from rerank_bench.pipeline.scores import ScoringPass, score_texts
@@ -165,7 +165,7 @@ def large(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("job_pairs", [1, 7, 20, 1000])
 def test_a_large_data_set_is_split_by_queries(tmp_path: Path, job_pairs: int) -> None:
-    ready = prepare_dataset(str(large(tmp_path)), resolve_request(RunConfig(models=("random",))))
+    (ready,) = prepare_datasets(resolve_request(RunConfig(models=("random",), datasets=(str(large(tmp_path)),))))
     pairs = [(query_id, doc_id) for query_id, doc_ids in ready.pool.items() for doc_id in doc_ids]
     parts = list(split_dataset(ready, job_pairs))
     found = np.zeros(len(pairs), dtype=np.int64)
@@ -212,8 +212,8 @@ def test_parts_of_a_data_set_give_the_result_of_the_whole(
 
 
 def test_equal_pairs_have_one_number_and_others_have_another(tmp_path: Path) -> None:
-    request = resolve_request(RunConfig(models=("random",)))
-    prepared = [prepare_dataset(str(folder), request) for folder in (large(tmp_path), TINY)]
+    folders = (str(large(tmp_path)), str(TINY))
+    prepared = prepare_datasets(resolve_request(RunConfig(models=("random",), datasets=folders)))
     texts = []
     for ready in prepared:
         collection = ready.dataset.collection
@@ -233,7 +233,7 @@ def test_an_endpoint_is_asked_in_one_piece(tmp_path: Path, monkeypatch: pytest.M
     for spec, takes_parts in (("http://127.0.0.1:9/rerank", False), ("lengths_of:score", True)):
         scorer = open_scorer(parse_model_spec(spec), config=ScorerConfig(device="cpu"))
         assert scorer.takes_parts is takes_parts
-    ready = prepare_dataset(str(large(tmp_path)), resolve_request(RunConfig(models=("random",))))
+    (ready,) = prepare_datasets(resolve_request(RunConfig(models=("random",), datasets=(str(large(tmp_path)),))))
     assert [[part.number for part in job] for job in plan_jobs([ready, ready], None)] == [[0, 1]]
     assert [[part.number for part in job] for job in plan_jobs([ready, ready], 100_000)] == [[0, 1]]
 
