@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from tiny_models import SEQUENCE_CLASSIFIERS
 from rerank_bench.errors import ConfigError, EnvironmentMissingError, ScoringError
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
 from rerank_bench.scoring.onnx_graph import graph_files
+from rerank_bench.scoring.pair_logits import load_pair_classifier
+from rerank_bench.scoring.scorer import ScorerConfig
 
 Pairs = list[tuple[str, str]]
 
@@ -85,6 +88,23 @@ def test_two_labels_become_one_score(graphs: Any, text_pairs: Pairs) -> None:
     for label in (None, "0"):
         expected = load_scorer(str(folder), device="cpu", positive_label=label).score(text_pairs)
         np.testing.assert_allclose(load(folder, positive_label=label).score(text_pairs), expected, atol=1e-4)
+
+
+def test_with_more_labels_the_positive_one_must_be_named_to_classify_pairs(graphs: Any) -> None:
+    folder = graphs("bert", num_labels=3)
+    with pytest.raises(ConfigError, match=r"has 3 labels .*--positive-label NAME"):
+        load_pair_classifier(str(folder), ScorerConfig(device="cpu", family="onnx"))
+    named = load_pair_classifier(str(folder), ScorerConfig(device="cpu", family="onnx", positive_label="2"))
+    assert named.has_score
+
+
+def test_the_saved_activation_is_that_of_the_checkpoint(graphs: Any, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(graphs("bert"), tmp_path / "saved"))
+    config = json.loads((folder / "config.json").read_text())
+    name = "torch.nn.modules.linear.Identity"
+    (folder / "config.json").write_text(json.dumps(config | {"sbert_ce_default_activation_function": name}))
+    for loaded in (load(folder), load_scorer(str(folder), device="cpu")):
+        assert loaded.describe()["saved_activation"] == name
 
 
 @pytest.mark.parametrize("second", ["model.onnx.data", "model.onnx_data", "weights.bin"])
