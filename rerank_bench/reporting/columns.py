@@ -67,12 +67,19 @@ COLUMNS: tuple[LeaderboardColumn, ...] = (
     LeaderboardColumn("family", "text", "how the model scores; `baseline` for the baselines", is_required=True),
     LeaderboardColumn("revision", "text", "revision of the model on the hub"),
     LeaderboardColumn(
-        "weights_fingerprint", "text", "SHA-256 of the model's weights and tokenizer, or of a stored run's file"
+        "weights_fingerprint",
+        "text",
+        "SHA-256 of the model's weights and tokenizer; of a stored run's file, a function's source, an endpoint's address",
     ),
     LeaderboardColumn("num_parameters", "integer", "number of the model's parameters"),
     LeaderboardColumn("max_length", "integer", "longest input, in tokens"),
     LeaderboardColumn("dtype", "text", "number type of the model's trunk"),
     LeaderboardColumn("device", "text", "device that scored"),
+    LeaderboardColumn("positive_label", "text", "label that means relevant, of a model with several"),
+    LeaderboardColumn("instruction", "text", "task that a model asked in words was told"),
+    LeaderboardColumn(
+        "prompt_fingerprint", "text", "SHA-256 of such a model's template, without the instruction, and answer tokens"
+    ),
     LeaderboardColumn("protocol_version", "integer", "version of docs/protocol.md", is_required=True),
     LeaderboardColumn("corpus_fingerprint", "text", "SHA-256 of the documents", is_required=True),
     LeaderboardColumn("queries_fingerprint", "text", "SHA-256 of the queries", is_required=True),
@@ -118,7 +125,17 @@ COMPARABILITY_COLUMNS = (
 )
 """Values of one data set stand in one table column only where these agree (protocol, section 7)."""
 
-MODEL_COLUMNS = ("model", "weights_fingerprint", "max_length", "dtype", "device")
+MODEL_COLUMNS = (
+    "model",
+    "family",
+    "weights_fingerprint",
+    "max_length",
+    "dtype",
+    "device",
+    "positive_label",
+    "instruction",
+    "prompt_fingerprint",
+)
 """What makes two rows rows of the same model; baselines leave all but the name empty."""
 
 KEY_COLUMNS = ("kind", "dataset", *COMPARABILITY_COLUMNS, "view", *MODEL_COLUMNS)

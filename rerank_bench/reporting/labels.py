@@ -10,6 +10,7 @@ from rerank_bench.reporting.columns import Row
 from rerank_bench.reporting.comparability import ModelKey, model_key
 
 _FINGERPRINT_DIGITS = 8
+_INSTRUCTION_WIDTH = 32
 _TAIL_SHARES = (0.5, 0.35, 0.65, 0.8, 0.2)
 """Shares of a shortened name that its end gets, tried until no two names look alike."""
 
@@ -57,18 +58,26 @@ def label_models(rows: Sequence[Row]) -> dict[ModelKey, str]:
         by_name.setdefault(row["model"], {})[model_key(row)] = row
     labels = {}
     for name, row_by_key in by_name.items():
-        settings = {key: _settings(row) for key, row in row_by_key.items()}
-        varying = [i for i in range(4) if len({texts[i] for texts in settings.values()}) > 1]
-        for key, texts in settings.items():
-            told = " ".join(texts[i] for i in varying)
-            labels[key] = f"{name} [{told}]" if told else name
+        instructions = [re.sub(r"\s", " ", row["instruction"]) for row in row_by_key.values()]
+        short = shorten_names(instructions, _INSTRUCTION_WIDTH)
+        settings = {
+            key: _settings(row, short[instruction])
+            for (key, row), instruction in zip(row_by_key.items(), instructions, strict=True)
+        }
+        varying = [told for told in zip(*settings.values(), strict=True) if len(set(told)) > 1]
+        for key, *told in zip(settings, *varying, strict=True):
+            labels[key] = f"{name} [{' '.join(told)}]" if told else name
     return labels
 
 
-def _settings(row: Row) -> tuple[str, str, str, str]:
+def _settings(row: Row, instruction: str) -> tuple[str, ...]:
     return (
+        row["family"],
         row["weights_fingerprint"][:_FINGERPRINT_DIGITS] or "no weights",
         f"{row['max_length']} tokens",
         row["dtype"] or "no dtype",
         row["device"] or "no device",
+        f"label {row['positive_label']}" if row["positive_label"] else "no label",
+        f"“{instruction}”" if instruction else "no instruction",
+        f"prompt {row['prompt_fingerprint'][:_FINGERPRINT_DIGITS]}" if row["prompt_fingerprint"] else "no prompt",
     )

@@ -14,6 +14,8 @@ from rerank_bench.reporting.run_folder import SCHEMA_VERSION
 from rerank_bench.storage import fingerprint_json
 
 _FINGERPRINTS = ("corpus", "queries", "qrels", "candidates")
+_MODEL_TEXTS = ("family", "revision", "weights_fingerprint", "dtype", "device", "instruction")
+_FAMILIES_WITHOUT_WEIGHTS = ("run", "callable", "external")
 
 
 def rows_from_result(result: Mapping[str, Any], run_folder: str, *, allow_incomparable: bool = False) -> list[Row]:
@@ -73,11 +75,15 @@ def _shared_fields(result: Mapping[str, Any], run_folder: str) -> Row:
         **provenance.get("versions", {}),
     }
     texts = {
-        **{name: model.get(name) for name in ("family", "revision", "weights_fingerprint", "dtype", "device")},
+        **{name: model.get(name) for name in _MODEL_TEXTS},
         **{name: provenance.get(name) for name in ("machine", "commit", "utc_time", "command")},
     }
-    if model.get("family") == "run":  # two files of one name are two models
+    if model.get("family") in _FAMILIES_WITHOUT_WEIGHTS:  # two files, sources or services of one name are two models
         texts["weights_fingerprint"] = model.get("fingerprint")
+    if model.get("positive_label") is not None:
+        texts["positive_label"] = model["labels"][model["positive_label"]]
+    if model.get("template") is not None:
+        texts["prompt_fingerprint"] = _prompt_fingerprint(model)
     return {
         **{name: text or "" for name, text in texts.items()},
         "model": _field(model, "name"),
@@ -87,6 +93,14 @@ def _shared_fields(result: Mapping[str, Any], run_folder: str) -> Row:
         "versions": ";".join(f"{name}={version}" for name, version in versions.items() if version),
         "run_folder": run_folder,
     }
+
+
+def _prompt_fingerprint(model: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of how a model is asked, apart from the instruction, which has a column of its own."""
+    template = model["template"]
+    if model.get("instruction"):
+        template = template.replace(model["instruction"], "{instruction}")
+    return fingerprint_json([template, model.get("positive_token"), model.get("negative_token")])
 
 
 def _dataset_fields(result: Mapping[str, Any], name: str) -> Row:

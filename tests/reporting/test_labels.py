@@ -55,3 +55,20 @@ def test_other_weights_and_lengths_are_told() -> None:
     rows = make_rows(["demo"], {"pydocs": 0.45}, weights_fingerprint="ab" * 32)
     rows += make_rows(["demo"], {"pydocs": 0.45}, weights_fingerprint="cd" * 32, max_length=512)
     assert sorted(label_models(rows).values()) == ["demo [abababab 256 tokens]", "demo [cdcdcdcd 512 tokens]"]
+
+
+def test_instructions_labels_and_prompts_are_told() -> None:
+    told = {"instruction": "Given a question,\nretrieve passages that answer it", "prompt_fingerprint": "ab" * 32}
+    rows = make_rows(["qwen"], {"pydocs": 0.45})
+    for changed in ({}, {"instruction": "Find duplicates"}, {"prompt_fingerprint": "cd" * 32}):
+        rows += [row | told | changed for row in make_rows(["qwen"], {"pydocs": 0.45})]
+    assert [label_models(rows)[model_key(row)] for row in rows[::3]] == [
+        "qwen [no instruction no prompt]",
+        "qwen [“Given a questio…s that answer it” prompt abababab]",
+        "qwen [“Find duplicates” prompt abababab]",
+        "qwen [“Given a questio…s that answer it” prompt cdcdcdcd]",
+    ]
+    labelled = make_rows(["nli"], {"pydocs": 0.45}) + [
+        row | {"positive_label": "entailment"} for row in make_rows(["nli"], {"pydocs": 0.45})
+    ]
+    assert set(label_models(labelled).values()) == {"nli [no label]", "nli [label entailment]"}

@@ -134,6 +134,34 @@ def test_a_baseline_has_neither_settings_nor_times() -> None:
     assert [row[name] for name in empty] == ["", "", "", "", None, None, None, None]
 
 
+def shared_columns(**model_fields: Any) -> dict[str, Any]:
+    (row, *_) = rows_from_result(make_result("demo", {"pydocs": 0.45}, **model_fields), "runs/one")
+    return row
+
+
+def test_how_a_model_was_asked_stands_in_its_row() -> None:
+    asked = {"template": "Rank: find it. {query} {document}", "instruction": "find it", "positive_token": "yes"}
+    row = shared_columns(**asked)
+    assert row["instruction"] == "find it"
+    told_other = asked | {"instruction": "judge it", "template": asked["template"].replace("find it", "judge it")}
+    assert shared_columns(**told_other)["prompt_fingerprint"] == row["prompt_fingerprint"]
+    for other in ({"template": "{query} {document}"}, {"positive_token": "Yes"}):
+        assert shared_columns(**(asked | other))["prompt_fingerprint"] != row["prompt_fingerprint"]
+    assert shared_columns()["prompt_fingerprint"] == ""
+
+
+def test_the_first_label_is_a_label_like_any_other() -> None:
+    labels = ["entailment", "neutral"]
+    assert shared_columns(labels=labels, positive_label=0)["positive_label"] == "entailment"
+    assert shared_columns(labels=["LABEL_0"], positive_label=None)["positive_label"] == ""
+
+
+@pytest.mark.parametrize("family", ["run", "callable", "external"])
+def test_what_has_no_weights_is_told_by_its_fingerprint(family: str) -> None:
+    row = shared_columns(family=family, weights_fingerprint=None, fingerprint="ab" * 32)
+    assert row["weights_fingerprint"] == "ab" * 32
+
+
 def test_versions_without_a_value_are_left_out() -> None:
     row = by_view(make_result("demo", {"pydocs": 0.45}))["dataset", "pydocs", "end_to_end"]
     assert row["versions"] == "rerank-bench=0.1.0;python=3.11.7;torch=2.13.0;transformers=5.23.0;ir-measures=0.4.3"
