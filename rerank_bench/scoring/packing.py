@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     import torch
 
 CPU_ROW_TOKENS = 32
-"""On a CPU a row is filled up to a multiple of so many tokens.  For every number of rows that oneDNN's matrix product has
-not met yet it makes a kernel, which takes 1.2 ms and 0.65 MB that it does not give back (torch 2.13, its default cache of
-1,024 kernels); row lengths of a long job are nearly all different."""
+"""On a CPU a row is filled up to a multiple of so many tokens, and so are the first tokens behind the last attention.
+For every number of rows that oneDNN's matrix product has not met yet it makes a kernel, which takes 1.2 ms and 0.65 MB that
+it does not give back (torch 2.13, its default cache of 1,024 kernels); row lengths of a long job are nearly all different."""
 
 Reduction = Literal["first", "mean", "last"]
 """Which vector of an item the head reads."""
@@ -146,21 +146,25 @@ class PackedModel:
             self.skips_tail = True
 
     def _first_tokens(self, _module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Return (1, B, H) for every (1, T, H)."""
-        segments = self._current()
-        return tuple(states[:, segments.starts] for states in inputs)
+        """Return (1, R, H) for every (1, T, H): a row for every item; on a CPU the last one again, to fill up."""
+        import torch
+
+        at = self._current().starts
+        if at.device.type == "cpu":
+            at = at[torch.arange(len(at) + -len(at) % CPU_ROW_TOKENS).clamp(max=len(at) - 1)]
+        return tuple(states[:, at] for states in inputs)
 
     def _reduce_output(self, _module: Any, _inputs: Any, output: Any) -> Any:
         output["last_hidden_state"] = self._reduce(output["last_hidden_state"])
         return output
 
     def _reduce(self, states: torch.Tensor) -> torch.Tensor:
-        """Return (B, 1, H) from (1, T, H), or from (1, B, H) after a cut last layer."""
+        """Return (B, 1, H) from (1, T, H), or from (1, R, H) after a cut last layer."""
         import torch
 
         segments = self._current()
-        if states.shape[1] == len(segments.starts):  # one vector per item already
-            return states.transpose(0, 1)
+        if self.skips_tail:  # one vector per item already, and what fills up
+            return states[:, : len(segments.starts)].transpose(0, 1)
         if self.reduction == "mean":
             means = [
                 states[0, first : first + count * length].view(count, length, -1).float().mean(dim=1)

@@ -90,11 +90,16 @@ def test_rows_have_few_lengths_and_what_fills_them_changes_nothing(
     """oneDNN keeps a kernel for every number of rows that it has met."""
     scorer, _ = load(classifier(architecture), batch_tokens=150)
     lengths = set()
-    hook = scorer.scorer.runtime.model.get_input_embeddings().register_forward_pre_hook(  # type: ignore[union-attr]
-        lambda _module, inputs: lengths.add(inputs[0].shape[1])
-    )
+
+    def note_rows(_module: Any, inputs: tuple[Any, ...]) -> None:
+        lengths.add(inputs[0].numel() // inputs[0].shape[-1])
+
+    linears = [m for m in scorer.scorer.runtime.model.modules() if type(m).__name__ == "PrepackedLinear"]  # type: ignore[union-attr]
+    hooks = [linear.register_forward_pre_hook(note_rows) for linear in linears]
     filled = scorer.score(text_pairs)
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
+    assert len(linears) >= 8
     assert lengths <= set(range(32, 192, 32))
     monkeypatch.setattr(packing, "CPU_ROW_TOKENS", 1)
     np.testing.assert_allclose(filled, scorer.score(text_pairs), rtol=0, atol=1e-5)
