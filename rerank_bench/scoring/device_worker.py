@@ -211,7 +211,7 @@ def load_model(start: Start) -> tuple[Scorer | TextEncoder, Ready]:
 
     torch.set_num_threads(start.num_threads)
     device = torch.device(start.config.device)
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:  # Ray shows each of its workers one GPU only
         torch.cuda.set_device(device)
     scorer: Any = load_checkpoint(start.checkpoint, start.model, start.config).scorer
     ready = Ready(

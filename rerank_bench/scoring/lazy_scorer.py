@@ -59,7 +59,6 @@ class LazyScorer:
         self._request = request
         self._memo = None if request is None else request.read()
         self._loaded: LoadedScorer | None = None
-        self._has_store = request is not None
         self.load_seconds: float | None = None
         """What loading the model took; ``None`` while it was not loaded."""
 
@@ -148,7 +147,7 @@ class LazyScorer:
         """Score pairs given as indices into texts, those that are stored without the model; see ``engine``."""
         if self._can_resume:
             return self._score_resumable(queries, docs, pairs, pair_name, description)
-        if self._request is None or not self._has_store:
+        if self._request is None:
             return self.loaded.score_indexed(queries, docs, pairs, pair_name=pair_name, description=description)
         while True:
             fingerprint = self.fingerprint
@@ -167,7 +166,6 @@ class LazyScorer:
                         description=description,
                     )
                     outcome = self._with_threads(outcome, store)
-                    self._has_store = store.is_open  # one that failed, and said so, is not tried again
             except _OtherScorerError:  # it is loaded now, so its own fingerprint counts from here on
                 continue
             self._remember(self._request, outcome)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,8 @@ from rerank_bench.scoring.execution import ItemsFailedError, Outcome, compute_on
 from rerank_bench.scoring.model_memo import fingerprint_contents
 from rerank_bench.scoring.multi_device import RemoteItems
 from rerank_bench.scoring.ray_cluster import connect, worker_shape
-from rerank_bench.scoring.ray_pool import ADVICE, Answered, Lost, RayPool, say
-from rerank_bench.scoring.ray_serving import ItemFailure, RayStart
+from rerank_bench.scoring.ray_pool import ADVICE, Answered, Lost, RayPool, Worker, say
+from rerank_bench.scoring.ray_serving import ChunkResult, ItemFailure, RayStart
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.specs import ModelSpec
 
@@ -181,22 +181,31 @@ class RayFleet:
         Raises:
             ItemsFailedError: The model raised an exception.
         """
-        chunk, answer = event.chunk, event.answer
+        chunk = event.chunk
         if chunk.tickets[0] not in self._number_of:
             return  # of a job that ended in an error
-        if isinstance(answer, ItemFailure):
-            reason = answer.text.strip().rpartition("\n")[2]
-            msg = f"the model raised {reason}, on {event.worker.where}; the traceback there:\n{answer.text}"
-            raise ItemsFailedError(answer.items, msg)
-        self._outcomes.extend(zip(chunk.tickets, answer.outcomes, strict=True))
+        answer = self._keep(chunk, event.answer, event.worker)
         seconds = max(answer.seconds / len(chunk.batches), 1e-6)
         self._chunk_batches = min(MAX_CHUNK_BATCHES, max(1, round(CHUNK_SECONDS / seconds)))
+
+    def _keep(self, chunk: _Chunk, answer: ChunkResult | ItemFailure, worker: Worker) -> ChunkResult:
+        """Keep the outcomes of a chunk.
+
+        Raises:
+            ItemsFailedError: The model raised an exception.
+        """
+        if isinstance(answer, ItemFailure):
+            reason = answer.text.strip().rpartition("\n")[2]
+            msg = f"the model raised {reason}, on {worker.where}; the traceback there:\n{answer.text}"
+            raise ItemsFailedError(answer.items, msg)
+        self._outcomes.extend(zip(chunk.tickets, answer.outcomes, strict=True))
+        return answer
 
     def _take_back(self, chunks: list[_Chunk]) -> None:
         """Put the chunks of a lost worker first in the line, those batches alone that it worked on.
 
         Raises:
-            ItemsFailedError: It is the second worker that was lost with the same batch.
+            ItemsFailedError: A third worker was lost with the same batch.
         """
         chunks = [chunk for chunk in chunks if chunk.tickets[0] in self._number_of]
         if not chunks:
@@ -204,28 +213,43 @@ class RayFleet:
         first, *others = chunks
         first.num_losses += 1
         if first.num_losses > 1 and len(first.batches) == 1:
-            self._blame(first.batches[0].astype(np.int64))
-        self._waiting.extendleft(reversed([*first.alone(), *others]))
+            self._run_suspect(first)
+        else:
+            others = [*first.alone(), *others]
+        self._waiting.extendleft(reversed(others))
 
-    def _blame(self, batch: NDArray[np.int64]) -> NoReturn:
-        """Find out, at the price of a third worker, which item of a batch cost two.
+    def _run_suspect(self, chunk: _Chunk) -> None:
+        """Run a batch that two workers were lost with, at the price of a third one: item by item, then as it is.
+
+        Both may have been lost for a reason of their own, such as a machine that was switched off with the two of them.
 
         Raises:
-            ItemsFailedError: Always: with that item, or with all where each of them alone costs none.
+            ItemsFailedError: The third worker is lost, too: with the item that costs it, or with all where each of them
+                alone costs none.
         """
-        items = batch
+        batch = chunk.batches[0].astype(np.int64)
+        items, alone = batch, ""
         for item in batch if len(batch) > 1 else ():
-            # Behind its chunks: what it is lost with after that is this item.
-            while self.pool.ask(worker := self.pool.any_ready(), "peak_memory") is None:
-                pass
-            if self.pool.ask(worker, "run", [self.items], [item[None]]) is None:
+            if self._ask_idle([item[None]])[1] is None:
                 items = item[None]
                 break
-        alone = "" if len(items) == 1 else "; each of them alone costs none, so pass a lower --batch-tokens"
+        else:
+            worker, answer = self._ask_idle([batch])
+            if answer is not None:
+                self._keep(chunk, answer, worker)
+                return
+            if len(batch) > 1:
+                alone = "; each of them alone costs none, so pass a lower --batch-tokens"
         msg = (
             f"every worker that was given this was lost{alone}. It is not tried again; {ADVICE} once the cause is gone"
         )
         raise ItemsFailedError(items, msg)
+
+    def _ask_idle(self, batches: list[NDArray[np.int64]]) -> tuple[Worker, ChunkResult | ItemFailure | None]:
+        """Return a worker that has nothing else to do and its answer; ``None``: it was lost with these batches."""
+        while self.pool.ask(worker := self.pool.any_ready(), "peak_memory") is None:  # answered behind its chunks
+            pass
+        return worker, self.pool.ask(worker, "run", [self.items], batches)
 
     def _forget(self) -> None:
         """Drop what a job left that ended in an error."""

@@ -7,6 +7,7 @@ everywhere.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +55,7 @@ class Encoded(NamedTuple):
     notes: list[str]
 
 
-class Chunk(NamedTuple):
+class ChunkResult(NamedTuple):
     """What came of some batches."""
 
     outcomes: list[Outcome]
@@ -104,7 +105,7 @@ class ModelServer:
 
         return self._answer(encode)
 
-    def run(self, items: Any, batches: Sequence[NDArray[np.int32]]) -> Chunk | ItemFailure | Failed:
+    def run(self, items: Any, batches: Sequence[NDArray[np.int32]]) -> ChunkResult | ItemFailure | Failed:
         """Run batches of item numbers; the items are fetched once for every job."""
         if items != self._items_key:
             import ray
@@ -112,24 +113,26 @@ class ModelServer:
             self._items, self._items_key = ray.get(items), items
         return self._answer(lambda: self._run(batches))
 
-    def _run(self, batches: Sequence[NDArray[np.int32]]) -> Chunk | ItemFailure:
+    def _run(self, batches: Sequence[NDArray[np.int32]]) -> ChunkResult | ItemFailure:
         started = time.perf_counter()
         queue = LaunchQueue(self._compute)
         outcomes: list[Outcome] = []
-        waiting, num_in_flight = list(enumerate(batches)), 0
-        while waiting or num_in_flight:
-            while waiting and num_in_flight < queue.capacity:
-                number, batch = waiting.pop(0)
-                try:
-                    queue.submit(number, self._items.batch(batch.astype(np.int64)))
-                except RerankBenchError:
-                    raise
-                except Exception:  # noqa: BLE001 - a model may raise anything; the pair is what the user can act on
-                    return self._find_item(batch.astype(np.int64), traceback.format_exc())
-                num_in_flight += 1
-            outcomes.append(queue.collect()[1])  # in their order
-            num_in_flight -= 1
-        return Chunk(outcomes, time.perf_counter() - started)
+        num_launched = 0
+        while len(outcomes) < len(batches):
+            at = len(outcomes)  # what an exception is about
+            try:
+                while num_launched < len(batches) and num_launched - len(outcomes) < queue.capacity:
+                    at = num_launched
+                    queue.submit(at, self._items.batch(batches[at].astype(np.int64)))
+                    num_launched += 1
+                at = len(outcomes)
+                outcomes.append(queue.collect()[1])  # in their order
+            except RerankBenchError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a model may raise anything; the pair is what the user can act on
+                _end_if_device_is_lost(error)
+                return self._find_item(batches[at].astype(np.int64), traceback.format_exc())
+        return ChunkResult(outcomes, time.perf_counter() - started)
 
     def _compute(self, batch: Any) -> Any:
         return (
@@ -139,9 +142,12 @@ class ModelServer:
     def _find_item(self, batch: NDArray[np.int64], text: str) -> ItemFailure:
         """Return which item of a batch that raised an exception raises one alone."""
         for item in batch:
+            queue = LaunchQueue(self._compute)
             try:
-                LaunchQueue(self._compute).submit(0, self._items.batch(item[None]))
-            except Exception:  # noqa: BLE001 - as above
+                queue.submit(0, self._items.batch(item[None]))
+                queue.collect()
+            except Exception as error:  # noqa: BLE001 - as above
+                _end_if_device_is_lost(error)
                 return ItemFailure(item[None], traceback.format_exc())
         return ItemFailure(batch, text)
 
@@ -174,6 +180,16 @@ class _Notes:
     def note(self, message: str) -> None:
         """Keep a line."""
         self.said.append(message)
+
+
+def _end_if_device_is_lost(error: Exception) -> None:
+    """End this process where CUDA has failed in it: no later call would work, whatever the pair.
+
+    To the run this is a lost worker: another one takes over, and a pair that costs three of them is named.
+    """
+    if "CUDA error" in str(error):  # torch's text for every error that stays; memory that runs out is none of them
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _find_here(message: RayStart) -> Checkpoint:

@@ -64,8 +64,8 @@ def test_every_pair_keeps_its_score_whatever_the_order_and_whoever_dies(
         except ScoringError as raised:
             error = raised
             scores = None
-    if scores is None:  # two or three deaths with the same batch by chance
-        assert num_deaths >= 2
+    if scores is None:  # three deaths with the same batch by chance
+        assert num_deaths == 3
         assert "every worker that was given this was lost" in str(error)
     else:
         assert scores.tolist() == [np.float32(overlap(queries[q], docs[d])) for q, d in pairs]
