@@ -233,7 +233,7 @@ def compare_host_path(options: argparse.Namespace, folder: Path, pairs: Pairs) -
     """Measure everything but the forward pass, on one core."""
     loaded = load_scorer(str(folder), device="cpu")
     stubbed = replace(loaded, scorer=WithoutForward(loaded.scorer))
-    tokenizer = loaded.scorer.tokenizer.tokenizer  # type: ignore[union-attr]
+    tokenizer = loaded.scorer.inputs.tokenizer.tokenizer  # type: ignore[union-attr]
 
     def peer(some: Pairs) -> NDArray[np.float32]:
         # What CrossEncoder.predict does before its forward pass.

@@ -91,10 +91,12 @@ class Soak:
     def meet_row_counts(self) -> None:
         """Score batches of every number of tokens, in steps of ``CPU_ROW_TOKENS``, up to the model's own budget."""
         scorer = load_scorer(str(self.folder / "model"), device="cpu")
-        word = self._words[0]  # one token
-        pair = (word, " ".join([word] * (CPU_ROW_TOKENS - NUM_SPECIAL_TOKENS - 1)))
+        num_words = CPU_ROW_TOKENS - NUM_SPECIAL_TOKENS - 1  # one token each
         for num_pairs in range(1, scorer.scorer.default_batch_tokens // CPU_ROW_TOKENS + 1):
-            scorer.score([pair] * num_pairs)
+            # Texts of their own: equal pairs are scored once.
+            scorer.score(
+                [(word, " ".join(self._words[n : n + num_words])) for n, word in enumerate(self._words[:num_pairs])]
+            )
 
     def round(self, number: int) -> None:
         """Do everything once.

@@ -115,7 +115,8 @@ def find_trend(values: Sequence[float], quantity: Quantity) -> Trend:
     line = stats.linregress(np.arange(len(kept)), kept)
     per_block = PER_ROUNDS / ROUNDS_PER_BLOCK
     slope = float(line.slope) * per_block
-    margin = float(stats.t.ppf(0.975, len(kept) - 2) * line.stderr) * per_block
+    error = 0.0 if np.ptp(kept) == 0 else float(line.stderr)  # scipy says NaN of a series that never changes
+    margin = float(stats.t.ppf(0.975, len(kept) - 2)) * error * per_block
     verdict = "unclear"
     if slope + margin <= quantity.allowed:
         verdict = "flat"

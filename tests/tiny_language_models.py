@@ -50,11 +50,18 @@ _SIZES: dict[str, Any] = {
 
 
 def write_causal_lm(
-    folder: Path, architecture: str = "qwen3", *, chat_template: str | None = None, seed: int = 0, **config: Any
+    folder: Path,
+    architecture: str = "qwen3",
+    *,
+    chat_template: str | None = None,
+    seed: int = 0,
+    head: str = "CausalLM",
+    **config: Any,
 ) -> Path:
-    """Write a decoder with random weights, and its tokenizer, and return the folder."""
+    """Write a decoder with random weights, and its tokenizer, and return the folder; ``head`` as in ``AutoModelFor…``."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    import transformers
+    from transformers import AutoConfig
 
     tokenizer = make_decoder_tokenizer(architecture)
     tokenizer.chat_template = chat_template
@@ -73,7 +80,7 @@ def write_causal_lm(
         **(sizes | config),
     )
     torch.manual_seed(seed)
-    AutoModelForCausalLM.from_config(settings).save_pretrained(folder)
+    getattr(transformers, f"AutoModelFor{head}").from_config(settings).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -194,7 +194,7 @@ Instruction = Annotated[
     str | None,
     typer.Option(
         metavar="TEXT",
-        help="Task that a language model is told (causal-lm, seq2seq); default: what its files or template say.",
+        help="Task that a language model, or a classifier with a prompt, is told; default: what its files or template say.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -202,7 +202,7 @@ Template = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FILE",
-        help="A language model's prompt: qwen3-reranker, mxbai-rerank-v2, bge-reranker-v2-gemma, monot5, or a text file "
+        help="Prompt of a language model or a classifier: qwen3-reranker, mxbai-rerank-v2, bge-reranker-v2-gemma, monot5, or a text file "
         "with {query} and {document}; default: what the checkpoint's files say.",
         rich_help_panel=MODEL_PANEL,
     ),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.scorer import ScorerConfig
+from rerank_bench.scoring.st_layout import check_processing
 from rerank_bench.scoring.templates import RECIPES, PromptTemplate, Recipe, chat_template, explicit_template
 
 
@@ -46,14 +47,25 @@ class Question:
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what of it decides a score, JSON-able; the instruction is part of the template's text."""
-        template = self.template
-        return {
-            "parts": [template.head, template.middle, template.tail],
-            "query_first": template.query_first,
-            "trims": template.trims,
-            "special_tokens": template.adds_special_tokens,
-            "token_ids": self.token_ids,
-        }
+        return self.template.fingerprint() | {"token_ids": self.token_ids}
+
+
+CHAT_TEMPLATE = "chat template"
+
+
+class FoundPrompt(NamedTuple):
+    """The prompt that a pair is put into, as far as it is known."""
+
+    template: PromptTemplate | None
+    recipe: Recipe | None
+    """The published kind that it is."""
+    source: str
+    """Where it comes from."""
+    instruction: str | None
+    why: str = ""
+    """Why there is no template."""
+    is_expected: bool = False
+    """Whether Sentence Transformers would put pairs into the chat template."""
 
 
 def find_question(checkpoint: Checkpoint, config: ScorerConfig, tokenizer: Any, *, default: str | None) -> Question:
@@ -68,38 +80,46 @@ def find_question(checkpoint: Checkpoint, config: ScorerConfig, tokenizer: Any, 
     Raises:
         ConfigError: Neither files nor configuration determine it, or they contradict.
     """
-    recipe: Recipe | None = None
+    check_processing(checkpoint, add_special_tokens=False)
     stated = _logit_score(checkpoint)
-    instruction = config.instruction
-    template: PromptTemplate | None
-    if config.template is not None:
-        template, recipe = explicit_template(config.template, instruction)
-        source = f"template {config.template}" if recipe else "explicit template"
-        instruction = instruction or (recipe.instruction if recipe else None)
-    else:
-        instruction = instruction or _default_prompt(checkpoint)
-        template, why = None, "modules.json and sentence_bert_config.json do without the chat template"
-        if _uses_chat_template(checkpoint):
-            template, why = chat_template(tokenizer, instruction, _chat_options(checkpoint))
-        source = "LogitScore and chat template" if stated else "chat template"
-        if template is None and default is not None:
-            template, recipe = explicit_template(default, instruction)
-            source = f"template {default} (the family's default)"
-        if template is None:
-            msg = (
-                f"model {checkpoint.name!r}: the files do not say how query and document are put to the model: {why}. "
-                f"Pass --template with one of {', '.join(sorted(RECIPES))} if it is of that kind, or with the path of "
-                "a text file that holds {query} and {document}, and --positive-token and --negative-token"
-            )
-            raise ConfigError(msg)
-    positive_id, negative_id = _token_ids(checkpoint, config, tokenizer, recipe, stated)
+    found = find_prompt(checkpoint, config, tokenizer)
+    if found.template is None and default is not None:
+        template, recipe = explicit_template(default, found.instruction)
+        found = FoundPrompt(template, recipe, f"template {default} (the family's default)", found.instruction)
+    if found.template is None:
+        msg = (
+            f"model {checkpoint.name!r}: the files do not say how query and document are put to the model: {found.why}. "
+            f"Pass --template with one of {', '.join(sorted(RECIPES))} if it is of that kind, or with the path of "
+            "a text file that holds {query} and {document}, and --positive-token and --negative-token"
+        )
+        raise ConfigError(msg)
+    positive_id, negative_id = _token_ids(checkpoint, config, tokenizer, found.recipe, stated)
     return Question(
-        template=template,
-        source=source,
-        instruction=instruction,
+        template=found.template,
+        source=f"LogitScore and {found.source}" if stated and found.source == CHAT_TEMPLATE else found.source,
+        instruction=found.instruction,
         positive_id=positive_id,
         negative_id=negative_id,
     )
+
+
+def find_prompt(checkpoint: Checkpoint, config: ScorerConfig, tokenizer: Any) -> FoundPrompt:
+    """Return the prompt that a pair is put into: by the configuration, else by the checkpoint's files.
+
+    Raises:
+        ConfigError: Template and instruction contradict.
+    """
+    if config.template is not None:
+        template, recipe = explicit_template(config.template, config.instruction)
+        source = f"template {config.template}" if recipe else "explicit template"
+        return FoundPrompt(template, recipe, source, config.instruction or (recipe.instruction if recipe else None))
+    instruction = config.instruction or _default_prompt(checkpoint)
+    if checkpoint.modules and "message" not in (checkpoint.st_transformer.get("modality_config") or {}):
+        why = "modules.json and sentence_bert_config.json do without the chat template"
+        return FoundPrompt(None, None, "", instruction, why)
+    chat, why = chat_template(tokenizer, instruction, _chat_options(checkpoint))
+    is_expected = bool(checkpoint.modules or getattr(tokenizer, "chat_template", None))
+    return FoundPrompt(chat, None, CHAT_TEMPLATE, instruction, why, is_expected=is_expected)
 
 
 def _logit_score(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
@@ -109,11 +129,6 @@ def _logit_score(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
 def _default_prompt(checkpoint: Checkpoint) -> str | None:
     name = checkpoint.st_config.get("default_prompt_name")
     return (checkpoint.st_config.get("prompts") or {}).get(name) or None
-
-
-def _uses_chat_template(checkpoint: Checkpoint) -> bool:
-    """Return whether Sentence Transformers would put pairs into the chat template; no layout of its own leaves it open."""
-    return not checkpoint.modules or "message" in (checkpoint.st_transformer.get("modality_config") or {})
 
 
 def _chat_options(checkpoint: Checkpoint) -> dict[str, Any]:

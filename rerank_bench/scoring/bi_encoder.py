@@ -23,7 +23,7 @@ from rerank_bench.scoring.loading import apply_lower_case, load_model, load_toke
 from rerank_bench.scoring.packing import reduction_of
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
 from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
-from rerank_bench.scoring.st_layout import pooling_modes, text_prompts
+from rerank_bench.scoring.st_layout import check_transformer, pooling_modes, text_prompts
 from rerank_bench.scoring.text_assembly import TextTokenizer
 from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary
 
@@ -47,6 +47,8 @@ class Recipe:
     similarity: Similarity
     query_prompt: str
     doc_prompt: str
+    truncate_dim: int | None = None
+    """Components of a vector that are kept, behind everything else; ``None``: all."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name, JSON-able."""
@@ -56,6 +58,7 @@ class Recipe:
             "similarity": self.similarity,
             "query_prompt": self.query_prompt,
             "doc_prompt": self.doc_prompt,
+            "truncate_dim": self.truncate_dim,
         }
 
 
@@ -131,7 +134,8 @@ class BiEncoderScorer:
         self, query_vectors: NDArray[np.float32], doc_vectors: NDArray[np.float32], pairs: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return (N,) float32: cosine or dot product of each pair's vectors, from (Q, H) and (D, H)."""
-        is_cosine = self.recipe.similarity == "cosine" and not self.recipe.normalize
+        has_unit_vectors = self.recipe.normalize and self.recipe.truncate_dim is None
+        is_cosine = self.recipe.similarity == "cosine" and not has_unit_vectors
         return similarities(query_vectors, doc_vectors, pairs, is_cosine=is_cosine)
 
 
@@ -174,7 +178,10 @@ def _pool(recipe: Recipe, outputs: Any, mask: torch.Tensor) -> torch.Tensor:
     else:
         weights = mask.unsqueeze(-1).float()  # (B, L, 1)
         pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
-    return torch.nn.functional.normalize(pooled, dim=1) if recipe.normalize else pooled
+    if recipe.normalize:
+        pooled = torch.nn.functional.normalize(pooled, dim=1)
+    truncated: torch.Tensor = pooled[:, : recipe.truncate_dim]
+    return truncated
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -197,6 +204,8 @@ def read_recipe(checkpoint: Checkpoint) -> Recipe:
             "the family bi-encoder supports Transformer, Pooling and Normalize"
         )
         raise ConfigError(msg)
+    if checkpoint.modules:
+        check_transformer(checkpoint, has_head=True)
     similarity = checkpoint.st_config.get("similarity_fn_name") or "cosine"
     if similarity not in SIMILARITIES:
         msg = f"model {checkpoint.name!r}: similarity {similarity!r} is not supported, only {', '.join(SIMILARITIES)}"
@@ -212,6 +221,7 @@ def read_recipe(checkpoint: Checkpoint) -> Recipe:
         similarity=cast("Similarity", similarity),
         query_prompt=query_prompt,
         doc_prompt=doc_prompt,
+        truncate_dim=checkpoint.st_config.get("truncate_dim"),
     )
 
 

@@ -58,6 +58,13 @@ class Module:
     """Its ``config.json``; empty where it has none."""
 
 
+TRANSFORMER_SETTINGS = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+"""Names under which Sentence Transformers keeps the settings of a ``Transformer`` module; the first one counts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """A model's folder and what its files say."""
@@ -77,7 +84,7 @@ class Checkpoint:
     st_config: Mapping[str, Any] = field(default_factory=dict)
     """``config_sentence_transformers.json``: prompts, similarity; empty where there is none."""
     st_transformer: Mapping[str, Any] = field(default_factory=dict)
-    """``sentence_bert_config.json``: length and lower-casing; empty where there is none."""
+    """The first of ``TRANSFORMER_SETTINGS``: length, lower-casing, modalities; empty where there is none."""
     adapter: Adapter | None = None
     """What is merged into the weights at ``trunk``."""
     base_revision: str | None = None
@@ -139,7 +146,7 @@ def read_checkpoint(
             config={},
             modules=modules,
             st_config=read_settings(folder / "config_sentence_transformers.json"),
-            st_transformer=read_settings(trunk / "sentence_bert_config.json"),
+            st_transformer=_read_transformer_settings(trunk, modules),
             adapter=adapter,
         )
         return _with_base(own, adapter, allow_code=allow_code)
@@ -158,8 +165,14 @@ def read_checkpoint(
         config=config,
         modules=modules,
         st_config=st_config,
-        st_transformer=read_settings(trunk / "sentence_bert_config.json"),
+        st_transformer=_read_transformer_settings(trunk, modules),
     )
+
+
+def _read_transformer_settings(trunk: Path, modules: tuple[Module, ...]) -> dict[str, Any]:
+    """Return the settings of the ``Transformer`` module; without a ``modules.json`` they count for nobody."""
+    found = (trunk / name for name in TRANSFORMER_SETTINGS if (trunk / name).is_file())
+    return next(map(read_settings, found), {}) if modules else {}
 
 
 def _with_base(own: Checkpoint, adapter: Adapter, *, allow_code: bool) -> Checkpoint:
@@ -191,7 +204,7 @@ def _with_base(own: Checkpoint, adapter: Adapter, *, allow_code: bool) -> Checkp
         config=config,
         modules=modules,
         st_config=st_config,
-        st_transformer=own.st_transformer or read_settings(trunk / "sentence_bert_config.json"),
+        st_transformer=own.st_transformer or _read_transformer_settings(trunk, modules),
         base_revision=revision,
     )
 

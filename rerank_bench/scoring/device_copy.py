@@ -26,7 +26,8 @@ def to_device(arrays: Sequence[NDArray[np.int64]], device: torch.device) -> list
         return [torch.from_numpy(array) for array in arrays]
     block = torch.empty(sum(array.size for array in arrays), dtype=torch.int64, pin_memory=device.type == "cuda")
     np.concatenate([array.reshape(-1) for array in arrays], out=block.numpy())
-    parts = torch.split(block.to(device, non_blocking=True), [array.size for array in arrays])
+    # Elsewhere than on CUDA the call has to wait: this memory is freed when it returns.
+    parts = torch.split(block.to(device, non_blocking=device.type == "cuda"), [array.size for array in arrays])
     return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
 
 

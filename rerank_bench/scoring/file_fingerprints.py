@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rerank_bench import progress
 from rerank_bench.errors import ScoringError
-from rerank_bench.scoring.checkpoints import TOKENIZER_FILES, Checkpoint, torch_weights
+from rerank_bench.scoring.checkpoints import TOKENIZER_FILES, TRANSFORMER_SETTINGS, Checkpoint, torch_weights
 from rerank_bench.storage import file_sha256, fingerprint_items
 
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 
-SENTENCE_TRANSFORMERS_SETTINGS = ("config_sentence_transformers.json", "sentence_bert_config.json")
+SENTENCE_TRANSFORMERS_SETTINGS = ("config_sentence_transformers.json", *TRANSFORMER_SETTINGS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,8 @@ def _with_options(config: ScorerConfig, options: dict[str, Any]) -> ScorerConfig
 
 
 _FAMILIES_BY_OPTIONS = {
-    ("instruction", "template", "positive_token", "negative_token"): ("causal-lm", "seq2seq"),
+    ("instruction", "template"): ("causal-lm", "seq2seq", "sequence-classifier"),
+    ("positive_token", "negative_token"): ("causal-lm", "seq2seq"),
     ("positive_label",): LABEL_FAMILIES,
 }
 """Options that some families alone take: those that are asked in words, and those that answer with labels."""

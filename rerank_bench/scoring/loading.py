@@ -92,6 +92,24 @@ def apply_lower_case(tokenizer: Any) -> None:
     backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
 
 
+def restore_buffers(model: Any) -> None:
+    """Compute anew what a model with code of its own keeps beside its weights, such as rotary tables.
+
+    transformers 5 makes a model without memory and leaves buffers that are in no checkpoint uninitialised, unless the model's
+    ``_init_weights`` fills them, as code written for earlier versions does not.
+    """
+    import torch
+
+    computed = {name for name, _ in model.named_buffers()} - set(model.state_dict())
+    if type(model).__module__.startswith("transformers.") or not computed:
+        return
+    with quiet_transformers():
+        fresh = type(model)(model.config)
+    with torch.no_grad():
+        for name in computed:
+            model.get_buffer(name).copy_(fresh.get_buffer(name))
+
+
 def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *, unused: tuple[str, ...] = ()) -> Any:
     """Return the model in evaluation mode, float32, on the CPU, every weight taken from the checkpoint.
 
@@ -126,6 +144,7 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
     except (SafetensorError, UnpicklingError, *_FILE_ERRORS) as error:
         msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded: {error}"
         raise ScoringError(msg) from error
+    restore_buffers(model)
     has_other_code = "auto_map" in checkpoint.config and not config.trust_remote_code
     _check_complete(checkpoint, info, unused, replaced=whole_weights(weights), has_other_code=has_other_code)
     if checkpoint.adapter is not None:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.scoring.acceleration import PROBE_PAIRS
+from rerank_bench.scoring.answers import find_prompt
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.devices import default_batch_tokens
 from rerank_bench.scoring.file_fingerprints import FileFingerprints, fingerprint_files
 from rerank_bench.scoring.labels import Labels, read_labels
-from rerank_bench.scoring.loading import load_tokenizer, quiet_transformers, resolve_max_length
+from rerank_bench.scoring.loading import apply_lower_case, load_tokenizer, quiet_transformers, resolve_max_length
 from rerank_bench.scoring.onnx_graph import OnnxGraph, find_graph, graph_files
 from rerank_bench.scoring.pair_assembly import PairTokenizer
 from rerank_bench.scoring.runtime import check_padding
@@ -60,6 +61,11 @@ class OnnxClassifierScorer:
         path = find_graph(checkpoint.name, checkpoint.trunk)
         graph = OnnxGraph.open(checkpoint.name, path, config.device)
         tokenizer = load_tokenizer(checkpoint, config)
+        if checkpoint.st_transformer.get("do_lower_case"):
+            apply_lower_case(tokenizer)
+        if find_prompt(checkpoint, config, tokenizer).is_expected:
+            msg = f"model {checkpoint.name!r} is handed its pairs in a chat template, which the family onnx does not support"
+            raise ConfigError(msg)
         skeleton = _read_skeleton(checkpoint)
         max_length = resolve_max_length(checkpoint, config, tokenizer, skeleton)
         scorer = cls(

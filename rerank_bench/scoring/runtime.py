@@ -165,10 +165,13 @@ class ModelRuntime:
 
     def fingerprint(self, template: dict[str, Any], max_length: int) -> str:
         """Return the SHA-256, hex, of all that decides a score."""
+        body = type(getattr(self.model, "trunk", self.model))  # of a head made of modules, what carries it
         return fingerprint_json(
             {
                 "code": SCORING_CODE_VERSION,
                 "family": self.checkpoint.family,
+                "architecture": body.__name__,
+                "has_own_code": not body.__module__.startswith("transformers."),
                 "weights": self.files.weights,
                 "tokenizer": self.files.tokenizer,
                 "settings": self.files.settings,

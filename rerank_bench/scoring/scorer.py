@@ -22,7 +22,7 @@ from rerank_bench.scoring.external_options import ExternalOptions
 from rerank_bench.scoring.launching import LaunchResult
 from rerank_bench.scoring.ray_options import RayOptions, check_device_for_ray
 
-SCORING_CODE_VERSION = 1
+SCORING_CODE_VERSION = 2
 """Part of every fingerprint: bumped when the same weights would get other scores from this code."""
 
 PairNamer = Callable[[int], str]

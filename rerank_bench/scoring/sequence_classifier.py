@@ -16,12 +16,18 @@ from rerank_bench.scoring.acceleration import PROBE_PAIRS, accelerate
 from rerank_bench.scoring.checkpoints import Checkpoint, Module
 from rerank_bench.scoring.labels import Labels, read_labels
 from rerank_bench.scoring.launching import Launched
-from rerank_bench.scoring.loading import load_model, load_tokenizer, place_model, resolve_max_length
+from rerank_bench.scoring.loading import (
+    apply_lower_case,
+    load_model,
+    load_tokenizer,
+    place_model,
+    resolve_max_length,
+)
 from rerank_bench.scoring.packing import head_reduction
-from rerank_bench.scoring.pair_assembly import PairTokenizer
+from rerank_bench.scoring.pair_inputs import PairInputs, PromptInputs, read_inputs
 from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
 from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
-from rerank_bench.scoring.st_layout import head_modules, query_prompt, saved_activation
+from rerank_bench.scoring.st_layout import head_modules, saved_activation
 from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary
 
 if TYPE_CHECKING:
@@ -33,10 +39,8 @@ class SequenceClassifierScorer:
     """A loaded sequence classifier."""
 
     runtime: ModelRuntime
-    tokenizer: PairTokenizer
+    inputs: PairInputs | PromptInputs
     labels: Labels
-    prompt: str = ""
-    """Goes before every query."""
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, config: ScorerConfig) -> SequenceClassifierScorer:
@@ -47,21 +51,24 @@ class SequenceClassifierScorer:
             ScoringError: Weights or tokenizer are incomplete.
         """
         head = head_modules(checkpoint)
-        prompt = query_prompt(checkpoint)
         tokenizer = load_tokenizer(checkpoint, config)
+        if checkpoint.st_transformer.get("do_lower_case"):
+            apply_lower_case(tokenizer)
         model, has_type_ids = _load_classifier(checkpoint, config, head)
         labels = read_labels(checkpoint.name, model.config, config.positive_label)
         max_length = resolve_max_length(checkpoint, config, tokenizer, model)
-        pair_tokenizer = PairTokenizer(tokenizer, max_length, has_type_ids=has_type_ids)
+        inputs = read_inputs(checkpoint, config, tokenizer, max_length, has_type_ids=has_type_ids)
         runtime = ModelRuntime.place(checkpoint, config, model, place_model)
-        scorer = cls(runtime, pair_tokenizer, labels, prompt)
+        scorer = cls(runtime, inputs, labels)
         check_padding(checkpoint.name, scorer.encode(*_PROBE), scorer.score_batch, is_exact=runtime.is_float32)
         return accelerate(scorer, head_reduction(runtime.model), cls.score_batch, scorer.encode(*PROBE_PAIRS))
 
     @property
     def fingerprint(self) -> str:
         """SHA-256, hex, of all that decides a score."""
-        return self.runtime.fingerprint(self._template(), self.tokenizer.max_length)
+        return self.runtime.fingerprint(
+            self.inputs.fingerprint() | {"positive_label": self.labels.positive}, self.inputs.max_length
+        )
 
     @property
     def default_batch_tokens(self) -> int:
@@ -71,10 +78,9 @@ class SequenceClassifierScorer:
     def describe(self) -> dict[str, Any]:
         """Return what a result records of the model, JSON-able."""
         return self.runtime.describe() | {
-            "max_length": self.tokenizer.max_length,
-            "pair_assembly": "whole pairs" if self.tokenizer.template is None else "pieces",
+            "max_length": self.inputs.max_length,
+            **self.inputs.describe(),
             "head": self._head(),
-            "query_prompt": self.prompt,
             "saved_activation": saved_activation(self.runtime.checkpoint),
             "num_labels": len(self.labels.names),
             "labels": list(self.labels.names),
@@ -87,7 +93,7 @@ class SequenceClassifierScorer:
 
     def encode(self, queries: Sequence[str], docs: Sequence[str], pairs: NDArray[np.int64]) -> EncodedItems:
         """Tokenise pairs given as (N, 2) indices into the texts."""
-        tokens = self.tokenizer.encode([self.prompt + text for text in queries], docs, pairs)
+        tokens = self.inputs.encode(queries, docs, pairs)
         check_vocabulary(self.runtime.name, tokens.flats, self.runtime.num_embeddings)
         return tokens
 
@@ -97,9 +103,6 @@ class SequenceClassifierScorer:
 
     def _logit(self, outputs: Any, _mask: torch.Tensor) -> torch.Tensor:
         return self.labels.score(outputs.logits)
-
-    def _template(self) -> dict[str, Any]:
-        return {"positive_label": self.labels.positive, "pair": "query, document", "query_prompt": self.prompt}
 
     def _head(self) -> str:
         """Return the modules that make the head, or the class that has it built in."""

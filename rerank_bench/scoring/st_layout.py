@@ -26,7 +26,10 @@ _LEGACY_POOLINGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 
-_HARMLESS_PROCESSING = {"truncation": (True, "longest_first"), "padding": (True, "longest")}
+_HARMLESS_PROCESSING: dict[str, tuple[object, ...]] = {
+    "truncation": (True, "longest_first"),
+    "padding": (True, "longest"),
+}
 """What the tokenizer is called with anyway."""
 
 
@@ -49,7 +52,7 @@ def head_modules(checkpoint: Checkpoint) -> tuple[Module, ...]:
             f"supports Transformer, then {', '.join(HEAD_MODULES)} of Sentence Transformers"
         )
         raise ConfigError(msg)
-    check_transformer(checkpoint, has_head=bool(head))
+    check_transformer(checkpoint, has_head=bool(head), takes_prompts=True)
     if query_prompt(checkpoint) and any(module.config.get("include_prompt") is False for module in head):
         msg = f"model {checkpoint.name!r}: pooling without the prompt's tokens (include_prompt false) is not supported"
         raise ConfigError(msg)
@@ -61,12 +64,13 @@ def _is_cross_encoder(checkpoint: Checkpoint) -> bool:
     return checkpoint.st_config.get("model_type") == "CrossEncoder"
 
 
-def check_transformer(checkpoint: Checkpoint, *, has_head: bool) -> None:
+def check_transformer(checkpoint: Checkpoint, *, has_head: bool, takes_prompts: bool = False) -> None:
     """Raise where the transformer's own settings ask for what is not supported.
 
     Args:
         checkpoint: Where they are.
         has_head: Whether modules follow it, so that its own head is not asked for.
+        takes_prompts: Whether the family can put its texts into a chat template.
 
     Raises:
         ConfigError: They do; the setting is named.
@@ -84,12 +88,33 @@ def check_transformer(checkpoint: Checkpoint, *, has_head: bool) -> None:
     if modalities is not None and "text" not in modalities:
         msg = f"model {checkpoint.name!r} reads {', '.join(map(str, modalities))}, expected text"
         raise ConfigError(msg)
+    if modalities is not None and "message" in modalities and not takes_prompts:
+        msg = (
+            f"model {checkpoint.name!r} puts its texts into a chat template (modality_config has 'message'), which the family "
+            f"{checkpoint.family} does not support"
+        )
+        raise ConfigError(msg)
+    check_processing(checkpoint)
+
+
+def check_processing(checkpoint: Checkpoint, **harmless: object) -> None:
+    """Raise where a text would be tokenised in another way than is done here.
+
+    Args:
+        checkpoint: Where the settings are.
+        harmless: Settings that change nothing with these values.
+
+    Raises:
+        ConfigError: It would; the setting is named.
+    """
+    known = _HARMLESS_PROCESSING | {name: (value,) for name, value in harmless.items()}
+    settings = checkpoint.st_transformer
     processing: Mapping[str, Any] = settings.get("processing_kwargs") or {}
     refused = [
         f"{part}.{key}={value!r}"
         for part in ("common", "text")
         for key, value in (processing.get(part) or {}).items()
-        if value not in _HARMLESS_PROCESSING.get(key, ())
+        if value not in known.get(key, ())
     ]
     if refused:
         msg = f"model {checkpoint.name!r}: sentence_bert_config.json sets {', '.join(refused)}, which is not supported"

@@ -109,12 +109,16 @@ class StaticEmbeddingScorer:
             raise ConfigError(msg)
         if config.device not in {"auto", "cpu"}:
             progress.note(f"{checkpoint.name}: a static embedding runs on the CPU, not on {config.device}")
+        truncate_dim = checkpoint.st_config.get("truncate_dim")
+        if truncate_dim is not None and similarity == "dot" and kinds[-1] == "Normalize":
+            msg = f"model {checkpoint.name!r}: truncate_dim behind Normalize is not supported for dot products"
+            raise ConfigError(msg)
         tokenizer, stated = _load_tokenizer(checkpoint)
         return cls(
             checkpoint,
             fingerprint_files(checkpoint),
             tokenizer,
-            _load_table(checkpoint),
+            _load_table(checkpoint)[:, :truncate_dim].contiguous(),
             config.max_length or stated,
             kinds[-1] == "Normalize",
             similarity,

@@ -44,6 +44,15 @@ class PromptTemplate:
         """Return the template with its placeholders."""
         return self.fill("{query}", "{document}")
 
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what of it decides a score, JSON-able."""
+        return {
+            "parts": [self.head, self.middle, self.tail],
+            "query_first": self.query_first,
+            "trims": self.trims,
+            "special_tokens": self.adds_special_tokens,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:

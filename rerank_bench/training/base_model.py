@@ -11,7 +11,13 @@ from typing import Any
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.progress import note
 from rerank_bench.scoring.checkpoints import Checkpoint
-from rerank_bench.scoring.loading import code_options, load_tokenizer, quiet_transformers, resolve_max_length
+from rerank_bench.scoring.loading import (
+    code_options,
+    load_tokenizer,
+    quiet_transformers,
+    resolve_max_length,
+    restore_buffers,
+)
 from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.remote_code import check_allowed
 from rerank_bench.scoring.scorer import ScorerConfig
@@ -75,6 +81,7 @@ def _load_classifier(checkpoint: Checkpoint, recipe: Recipe, config: ScorerConfi
     except (ValueError, OSError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
         msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded for training: {error}"
         raise ScoringError(msg) from error
+    restore_buffers(model)
     absent = [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]
     prefix = f"{model.base_model_prefix}."
     lacking = sorted(key for key in absent if not _is_of_head(key, prefix))

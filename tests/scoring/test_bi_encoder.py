@@ -146,6 +146,28 @@ def test_length_and_case_are_read_from_the_settings(encoder: Any, text_pairs: Pa
     assert lowered[0] == pytest.approx(loaded.score(pairs)[-1], abs=1e-6)
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_vectors_are_cut_as_the_settings_say(
+    similarity: str, *, normalize: bool, encoder: Any, text_pairs: Pairs, tmp_path: Path
+) -> None:
+    """Matryoshka models are saved with ``truncate_dim``."""
+    plain = encoder("bert", normalize=normalize, similarity=similarity)
+    folder = changed(plain, tmp_path / "m", "config_sentence_transformers.json", truncate_dim=8)
+    scores = load_scorer(str(folder), device="cpu").score(text_pairs)
+    np.testing.assert_allclose(scores, peer_scores(folder, text_pairs), rtol=1e-5, atol=1e-5)
+    assert np.abs(scores - load_scorer(str(plain), device="cpu").score(text_pairs)).max() > 0.01
+
+
+def test_settings_under_an_older_name_are_read(encoder: Any, tmp_path: Path) -> None:
+    folder = changed(encoder("roberta"), tmp_path / "m", "sentence_bert_config.json", max_seq_length=9)
+    (folder / "sentence_bert_config.json").rename(folder / "sentence_roberta_config.json")
+    loaded = load_scorer(str(folder), device="cpu")
+    assert loaded.describe()["max_length"] == 9
+    pairs = [("how to stop a program after some seconds", "sort the list of words in place " * 3)]
+    np.testing.assert_allclose(loaded.score(pairs), peer_scores(folder, pairs), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("prompts", [{"query": "q: ", "passage": "p: "}, {"query": "q: ", "document": "p: "}])
 def test_prompts_stand_before_the_texts(prompts: dict[str, str], encoder: Any, tmp_path: Path) -> None:
     plain = encoder("bert")
@@ -162,6 +184,16 @@ def test_prompts_stand_before_the_texts(prompts: dict[str, str], encoder: Any, t
         ("1_Pooling/config.json", {"pooling_mode": "max"}, r"pooling max is not supported, only one of mean, cls"),
         ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, r"pooling cls \+ mean is not supported"),
         ("config_sentence_transformers.json", {"similarity_fn_name": "euclidean"}, r"similarity 'euclidean' is not"),
+        (
+            "sentence_bert_config.json",
+            {"modality_config": {"text": {}, "message": {}}},
+            r"puts its texts into a chat template .*which the family bi-encoder does not support",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"processing_kwargs": {"text": {"max_length": 8}}},
+            r"sets text\.max_length=8, which is not supported",
+        ),
     ],
 )
 def test_what_is_not_supported_is_named(

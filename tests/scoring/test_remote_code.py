@@ -32,10 +32,15 @@ class OwnForSequenceClassification(BertForSequenceClassification):
 
     def forward(self, *args, **kwargs):
         outputs = super().forward(*args, **kwargs)
-        outputs.logits = outputs.logits + SHIFT
+        outputs.logits = outputs.logits + SHIFT + self.shifts.mean()
         return outputs
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.register_buffer("shifts", torch.full((64,), 2.0), persistent=False)
+        self.post_init()
 """
-"""A BERT whose logits are shifted, so that one sees which code ran."""
+"""A BERT whose logits are shifted, by what its files say and by a buffer that no checkpoint holds, as rotary tables are."""
 
 
 def write_code(folder: Path, *, shift: float = 5.0, name: str = "own_modeling") -> None:
@@ -64,7 +69,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def expected(source: Path, shift: float = 5.0) -> NDArray[np.float32]:
-    return load_scorer(str(source), device="cpu").score(PAIRS) + np.float32(shift)
+    return load_scorer(str(source), device="cpu").score(PAIRS) + np.float32(shift and shift + 2.0)
 
 
 @pytest.fixture

@@ -296,3 +296,21 @@ def test_what_is_not_understood_is_named(
     break_it(folder)
     with pytest.raises(error, match=message):
         load_scorer(str(folder), device="cpu")
+
+
+def test_texts_are_lower_cased_as_the_settings_say_with_a_modules_file_only(classifier: Any, tmp_path: Path) -> None:
+    pairs = [("HOW to STOP", "SORT a LIST of Words"), ("stop", "A B C")]
+    plain = classifier("roberta")
+    saved = tmp_path / "saved"
+    CrossEncoder(str(plain), device="cpu").save_pretrained(str(saved))
+    edit(saved / "sentence_bert_config.json", do_lower_case=True)
+    bare = tmp_path / "bare"
+    shutil.copytree(plain, bare)
+    (bare / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
+    scores = {folder: load_scorer(str(folder), device="cpu").score(pairs) for folder in (plain, saved, bare)}
+    for folder, own in scores.items():
+        peer = CrossEncoder(str(folder), device="cpu")
+        expected = peer.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+        np.testing.assert_allclose(own, expected, rtol=0, atol=1e-5)
+    assert np.abs(scores[saved] - scores[plain]).max() > 1e-3
+    assert scores[bare].tolist() == scores[plain].tolist()

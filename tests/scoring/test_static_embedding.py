@@ -46,6 +46,15 @@ def test_scores_equal_the_peers(tmp_path: Path, *, normalize: bool, prompts: dic
     assert json.loads(json.dumps(described)) == described
 
 
+@pytest.mark.parametrize(("normalize", "similarity"), [(False, "cosine"), (True, "cosine"), (False, "dot")])
+def test_vectors_are_cut_as_the_settings_say(tmp_path: Path, *, normalize: bool, similarity: str) -> None:
+    folder = write_static_embedding(tmp_path / "static", normalize=normalize)
+    path = folder / "config_sentence_transformers.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"truncate_dim": 8, "similarity_fn_name": similarity}))
+    scores = load_scorer(str(folder)).score(PAIRS)
+    np.testing.assert_allclose(scores, peer_scores(folder, PAIRS), rtol=1e-5, atol=1e-6)
+
+
 def test_the_form_of_model2vec_equals_the_peers(tmp_path: Path) -> None:
     folder = write_static_embedding(tmp_path / "static")
     table = load_file(folder / "model.safetensors")["embedding.weight"]
