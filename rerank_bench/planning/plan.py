@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rerank_bench.errors import ConfigError
 from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
 from rerank_bench.pipeline.run import open_scorers
-from rerank_bench.pipeline.scoring_jobs import JOB_PAIRS, collect_pairs
+from rerank_bench.pipeline.scoring_jobs import JOB_PAIRS, collect_pairs, num_pairs_of, plan_jobs
 from rerank_bench.planning.calibration import calibrate
 from rerank_bench.planning.datasets import PlannedData, plan_datasets
 from rerank_bench.planning.records import ModelPlan, Plan
@@ -21,7 +21,7 @@ from rerank_bench.progress import note, track
 from rerank_bench.provenance import peak_memory_bytes
 from rerank_bench.scoring.device_use import OnDevice
 from rerank_bench.scoring.lazy_scorer import LazyScorer
-from rerank_bench.scoring.pair_work import PairWork, distinct_work
+from rerank_bench.scoring.pair_work import distinct_work
 from rerank_bench.scoring.scorer import EncodedItems, TextEncoder
 from rerank_bench.scoring.specs import ModelSpec
 
@@ -43,13 +43,20 @@ EXAMPLE_PAIRS = 512
 
 
 class _Work(NamedTuple):
-    """The distinct pairs of all data sets that are here, or examples."""
+    """What there is to score for a model, and the pairs whose tokens are counted."""
 
-    work: PairWork
-    factor: float
-    """All pairs of the run over those here."""
-    largest_job: int
-    """Pairs that the run has in memory at once."""
+    queries: list[str]
+    docs: list[str]
+    counted: NDArray[np.int64]
+    """(N, 2): indices into both."""
+    num_pairs: int
+    """Distinct pairs that are not stored."""
+    num_texts: int
+    """Distinct texts in them, those of every job anew: as often as a bi-encoder encodes one."""
+    num_stored: int
+    """Pairs whose scores are stored."""
+    factor: float = 1.0
+    """All pairs of the run over those that are here."""
 
 
 def plan_run(config: RunConfig) -> Plan:
@@ -88,55 +95,72 @@ def _plan_model(
     if not scorer.counts_tokens:
         reason = "neither its tokens nor its speed are known before it runs"
         return ModelPlan(spec=model.text, pairs=num_pairs, stored_pairs=0, note=reason)
-    job = _collect(data, num_pairs)
-    stored = scorer.look_up(job.work)
-    has_data = any(planned.prepared is not None for planned in data)
-    num_stored = int(stored.is_known[job.work.row_of_pair].sum()) if has_data else 0
-    rows = np.flatnonzero(~stored.is_known)
-    facts = ModelPlan(spec=model.text, pairs=num_pairs, stored_pairs=num_stored)
-    if len(rows):
-        return replace(facts, **_measure(scorer, job, rows, request))
+    work = _survey(scorer, data, num_pairs)
+    facts = ModelPlan(spec=model.text, pairs=num_pairs, stored_pairs=work.num_stored)
+    if work.num_pairs:
+        return replace(facts, **_measure(scorer, work, min(num_pairs, JOB_PAIRS), request))
     nothing: dict[str, Any] = dict.fromkeys(("load_seconds", "tokenise_seconds", "score_seconds", "flops"), 0.0)
     device = scorer.describe().get("device")
     return replace(facts, **nothing, tokens=0, host_bytes=peak_memory_bytes(), device=device)
 
 
-def _collect(data: Sequence[PlannedData], num_pairs: int) -> _Work:
-    largest = min(num_pairs, JOB_PAIRS)
+def _survey(scorer: LazyScorer, data: Sequence[PlannedData], num_pairs: int) -> _Work:
+    """Return what is not stored, job by job as the run goes, so that no more is in memory than in the run."""
     here = [planned.prepared for planned in data if planned.prepared is not None]
-    collected = collect_pairs(here) if here else None
-    if collected is None or not len(collected.pairs):
+    num_here = sum(map(num_pairs_of, here))
+    if not num_here:
+        note("no data of the plan are on this machine: tokens are those of an example of some 100 words")
         queries = [f"{EXAMPLE_QUERY} {number}" for number in range(EXAMPLE_PAIRS)]
         pairs = np.stack([np.arange(EXAMPLE_PAIRS), np.zeros(EXAMPLE_PAIRS, dtype=np.int64)], axis=1)
-        note("no data of the plan are on this machine: tokens are those of an example of some 100 words")
-        return _Work(distinct_work(queries, [EXAMPLE_DOC], pairs), num_pairs / EXAMPLE_PAIRS, largest)
-    work = distinct_work(collected.queries, collected.docs, collected.pairs)
-    return _Work(work, num_pairs / len(collected.pairs), largest)
+        return _Work(queries, [EXAMPLE_DOC], pairs, EXAMPLE_PAIRS, EXAMPLE_PAIRS + 1, 0, num_pairs / EXAMPLE_PAIRS)
+    step = -(-num_here // COUNTED_PAIRS)
+    queries, docs = [], list[str]()
+    counted: list[NDArray[np.int64]] = []
+    num_missing = num_texts = num_stored = 0
+    for job in plan_jobs(here, JOB_PAIRS):
+        collected = collect_pairs([part.ready for part in job])
+        work = distinct_work(collected.queries, collected.docs, collected.pairs)
+        is_known = scorer.look_up(work).is_known
+        rows = np.flatnonzero(~is_known)
+        num_stored += int(is_known[work.row_of_pair].sum())
+        num_missing += len(rows)
+        num_texts += sum(len(np.unique(work.pairs[rows, side])) for side in (0, 1))
+        chosen = rows[work.pairs[rows, 0] % step == 0]  # those of evenly spaced queries
+        if not len(chosen) and not counted:
+            chosen = rows[:COUNTED_PAIRS]
+        own_queries, own_docs, pairs = work.restricted(chosen)
+        counted.append(pairs + np.asarray([len(queries), len(docs)]))
+        queries += own_queries
+        docs += own_docs
+    pairs = np.concatenate(counted)
+    return _Work(queries, docs, pairs, num_missing, num_texts, num_stored, num_pairs / num_here)
 
 
-def _measure(scorer: LazyScorer, job: _Work, rows: NDArray[np.int64], request: Request) -> dict[str, Any]:
+def _measure(scorer: LazyScorer, work: _Work, largest_job: int, request: Request) -> dict[str, Any]:
     """Return the fields of a model's plan that must be measured: its tokens, and its speed on a few batches."""
     loaded = scorer.in_this_process()
     model: Any = loaded.scorer
-    counted = _every_nth_query(job.work, rows)
-    factor = job.factor * len(rows) / len(counted)
+    is_encoder = isinstance(model, TextEncoder)
     started = time.perf_counter()
-    items = _encode(model, job.work, counted)
+    items: EncodedItems = (
+        model.encode_texts(work.queries, work.docs)
+        if is_encoder
+        else model.encode(work.queries, work.docs, work.counted)
+    )
     tokenise_seconds = time.perf_counter() - started
-    if isinstance(model, TextEncoder):  # texts, of which each is encoded once, in however many pairs it stands
-        queries, docs = (len(np.unique(job.work.pairs[rows, side])) for side in (0, 1))
-        factor = job.factor * (queries + docs) / len(items.lengths)
+    factor = work.factor * (work.num_texts if is_encoder else work.num_pairs) / len(items.lengths)
     budget = request.scorer.batch_tokens or model.default_batch_tokens
     is_packed = model.describe().get("batches") == "packed"
-    compute = model.embed_batch if isinstance(model, TextEncoder) else model.score_batch
+    compute = model.embed_batch if is_encoder else model.score_batch
     with track(f"time {model.describe()['name']}"):
         speed = calibrate(items, compute, budget, is_packed=is_packed)
-    num_devices = max(1, len(request.scorer.devices))
+    # Several processes on a CPU share the cores that this one had to itself.
+    num_devices = sum(name.startswith("cuda") for name in request.scorer.devices) or 1
     flops = model.runtime.flops(items.lengths) if isinstance(model, OnDevice) else None
     peak = peak_memory_bytes()
     return {
         "tokens": round(factor * int(items.lengths.sum(dtype=np.int64))),
-        "measured_pairs": len(counted),
+        "measured_pairs": len(work.counted),
         "truncated_share": float(items.is_truncated.mean()),
         "flops": None if flops is None else factor * flops,
         "load_seconds": scorer.load_seconds or 0.0,
@@ -145,7 +169,7 @@ def _measure(scorer: LazyScorer, job: _Work, rows: NDArray[np.int64], request: R
         "calibration_seconds": speed.seconds,
         "processor_seconds": None if loaded.cpu_threads is None else factor * speed.job_seconds * speed.processor_share,
         "busy_share": _busy_share(speed.processor_share, loaded.cpu_threads),
-        "host_bytes": None if peak is None else peak + max(0, job.largest_job - len(counted)) * BYTES_PER_PAIR,
+        "host_bytes": None if peak is None else peak + max(0, largest_job - len(work.counted)) * BYTES_PER_PAIR,
         "device_bytes": model.peak_device_bytes(),
         "device": model.describe().get("device"),
     }
@@ -154,17 +178,3 @@ def _measure(scorer: LazyScorer, job: _Work, rows: NDArray[np.int64], request: R
 def _busy_share(processor_share: float, cpu_threads: int | None) -> float | None:
     """Return which share of its threads' time went to others."""
     return None if cpu_threads is None else max(0.0, 1.0 - processor_share / cpu_threads)
-
-
-def _every_nth_query(work: PairWork, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows whose tokens are counted: all, or those of evenly spaced queries."""
-    step = -(-len(rows) // COUNTED_PAIRS)
-    chosen = rows[work.pairs[rows, 0] % step == 0]
-    return chosen if len(chosen) else rows[:COUNTED_PAIRS]
-
-
-def _encode(model: Any, work: PairWork, rows: NDArray[np.int64]) -> EncodedItems:
-    queries, docs, pairs = work.restricted(rows)
-    items: EncodedItems
-    items = model.encode_texts(queries, docs) if isinstance(model, TextEncoder) else model.encode(queries, docs, pairs)
-    return items

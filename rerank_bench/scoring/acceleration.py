@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_bench import progress
+from rerank_bench.scoring.batching import BatchTooLargeError
 from rerank_bench.scoring.launching import LaunchResult, settle
 from rerank_bench.scoring.packed_attention import Body, PackingError, choose_body, why_not_packed
 from rerank_bench.scoring.packing import PackedModel, Reduction
 from rerank_bench.scoring.prepacked import prepack_linears, restore
+from rerank_bench.scoring.probing import in_float32
 from rerank_bench.scoring.runtime import ModelRuntime
 from rerank_bench.scoring.scorer import EncodedItems
 
@@ -30,7 +32,16 @@ ROUNDED_TOLERANCE = 1e-2
 """Likewise in lower precision, on top of ``NOISE_FACTOR`` times what that precision itself costs the padded forward."""
 NOISE_FACTOR = 3.0
 
-_FORWARD_ERRORS = (PackingError, TypeError, ValueError, RuntimeError, KeyError, AttributeError, IndexError)
+_FORWARD_ERRORS = (
+    PackingError,
+    BatchTooLargeError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    AttributeError,
+    IndexError,
+)
 """What the code of a model raises when it is run in a way that it was not written for."""
 
 
@@ -57,11 +68,15 @@ def accelerate(
     def compute(scorer: S, batch: Any) -> NDArray[np.float32]:
         return settle(launch(scorer, batch))
 
-    batch = items.batch(np.arange(len(items.lengths)))
-    expected = _in_float32(scorer, compute, batch)
-    tolerance = _tolerance(compute(scorer, batch), expected, is_exact=scorer.runtime.is_float32)
-    scorer = _with_prepacked_linears(scorer, compute, batch, expected, tolerance)
     runtime = scorer.runtime
+    batch = items.batch(np.arange(len(items.lengths)))
+    try:
+        with in_float32(runtime.model):  # the reference in any precision
+            expected = compute(scorer, batch)
+        tolerance = _tolerance(compute(scorer, batch), expected, is_exact=runtime.is_float32)
+    except BatchTooLargeError:
+        progress.note(f"{runtime.name}: batches are padded (no memory to try anything else)")
+        return scorer
     reason = why_not_packed(runtime.device)
     if reduction is None:
         reason = reason or "the head reads more than one vector of an item"
@@ -70,9 +85,12 @@ def accelerate(
         for body in dict.fromkeys((choose_body(runtime.device, runtime.dtype), "runs")):
             packed, reason = _try_packed(scorer, reduction, body, compute, batch, expected, tolerance)
             if packed is not None:
-                return packed
-    progress.note(f"{runtime.name}: batches are padded ({reason})")
-    return scorer
+                scorer = packed
+                break
+    if scorer.runtime.packed is None:
+        progress.note(f"{runtime.name}: batches are padded ({reason})")
+    # Last: in_float32 does not reach weights in the processor's layout.
+    return _with_prepacked_linears(scorer, compute, batch, expected, tolerance)
 
 
 def _with_prepacked_linears(
@@ -110,40 +128,30 @@ def _try_packed(
     packed = _with_runtime(scorer, replace(runtime, packed=packed_model))
     try:
         found = compute(packed, batch)
+        packed_model.body = "runs"  # the one that there is in float32
+        with in_float32(runtime.model):
+            exact = compute(packed, batch)
+        packed_model.body = body
     except _FORWARD_ERRORS as error:
         packed_model.remove()
         return None, _first_line(error)
-    difference = _difference(found, expected)
-    if not difference <= tolerance:
-        packed_model.remove()
-        return None, f"without padding a score would change by {difference:.2g}"
+    allowed = EXACT_TOLERANCE * _scale(expected)
+    for difference, limit in ((_difference(exact, expected), allowed), (_difference(found, expected), tolerance)):
+        if not difference <= limit:
+            packed_model.remove()
+            return None, f"without padding a score would change by {difference:.2g}"
     return packed, ""
-
-
-def _in_float32(scorer: S, compute: Callable[[S, Any], NDArray[np.float32]], batch: Any) -> NDArray[np.float32]:
-    """Return what the scorer gives with its rounded weights in float32: the reference in any precision."""
-    import torch
-
-    kept = [
-        (parameter, parameter.data)
-        for parameter in scorer.runtime.model.parameters()
-        if parameter.is_floating_point() and parameter.dtype != torch.float32
-    ]
-    for parameter, data in kept:
-        parameter.data = data.float()
-    try:
-        return compute(scorer, batch)
-    finally:
-        for parameter, data in kept:
-            parameter.data = data
 
 
 def _tolerance(padded: NDArray[np.float32], expected: NDArray[np.float32], *, is_exact: bool) -> float:
     """Return the largest difference from ``expected`` that is allowed."""
-    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
     if is_exact:
-        return EXACT_TOLERANCE * scale
-    return ROUNDED_TOLERANCE * scale + NOISE_FACTOR * _difference(padded, expected)
+        return EXACT_TOLERANCE * _scale(expected)
+    return ROUNDED_TOLERANCE * _scale(expected) + NOISE_FACTOR * _difference(padded, expected)
+
+
+def _scale(expected: NDArray[np.float32]) -> float:
+    return float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
 
 
 def _difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

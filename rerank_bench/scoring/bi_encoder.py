@@ -21,7 +21,8 @@ from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.launching import Launched
 from rerank_bench.scoring.loading import apply_lower_case, load_model, load_tokenizer, lower_trunk, resolve_max_length
 from rerank_bench.scoring.packing import reduction_of
-from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
+from rerank_bench.scoring.probing import probe_padding
+from rerank_bench.scoring.runtime import ModelRuntime, takes_type_ids
 from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
 from rerank_bench.scoring.st_layout import check_transformer, pooling_modes, text_prompts
 from rerank_bench.scoring.text_assembly import TextTokenizer
@@ -96,7 +97,7 @@ class BiEncoderScorer:
         runtime = ModelRuntime.place(checkpoint, config, model, _place)
         scorer = cls(runtime, texts, max_length, recipe)
         probe = scorer.encode_texts(["stop a program"], ["a text that is longer than the query beside it"])
-        check_padding(checkpoint.name, probe, scorer.embed_batch, is_exact=runtime.is_float32)
+        probe_padding(runtime, probe, scorer.embed_batch)
         probe = scorer.encode_texts(PROBE_PAIRS[0], PROBE_PAIRS[1])
         return accelerate(scorer, reduction_of(recipe.pooling), cls.embed_batch, probe)
 

@@ -60,7 +60,13 @@ def _head_weights(checkpoint: Checkpoint) -> list[Path]:
 
 
 def _settings_files(checkpoint: Checkpoint) -> Iterator[Path]:
-    names = ("config.json", "modules.json", *SENTENCE_TRANSFORMERS_SETTINGS, "artifact.metadata")
+    names = (
+        "config.json",
+        "generation_config.json",
+        "modules.json",
+        *SENTENCE_TRANSFORMERS_SETTINGS,
+        "artifact.metadata",
+    )
     folders = dict.fromkeys([checkpoint.folder, checkpoint.trunk, *(module.folder for module in checkpoint.modules)])
     for folder in folders:
         yield from (path for name in names if (path := folder / name).is_file())

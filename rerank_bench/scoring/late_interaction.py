@@ -31,7 +31,8 @@ from rerank_bench.scoring.loading import (
     resolve_max_length,
 )
 from rerank_bench.scoring.max_sim import max_sim
-from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
+from rerank_bench.scoring.probing import check_padding
+from rerank_bench.scoring.runtime import ModelRuntime, takes_type_ids
 from rerank_bench.scoring.scorer import PairedDocs, ScorerConfig
 from rerank_bench.scoring.text_batches import ItemSlice
 from rerank_bench.scoring.tokenization import check_vocabulary

@@ -59,6 +59,7 @@ class LazyScorer:
         self._request = request
         self._memo = None if request is None else request.read()
         self._loaded: LoadedScorer | None = None
+        self._told: set[str] = set()
         self.load_seconds: float | None = None
         """What loading the model took; ``None`` while it was not loaded."""
 
@@ -153,7 +154,8 @@ class LazyScorer:
             fingerprint = self.fingerprint
             key = store_key(fingerprint)
             try:
-                with ScoreStore(scores_folder() / f"{key[:32]}.sqlite", key, self._request.checkpoint.name) as store:
+                path, name = scores_folder() / f"{key[:32]}.sqlite", self._request.checkpoint.name
+                with ScoreStore(path, key, name, self._told) as store:  # tried again with every job if it fails
                     outcome = score_stored(
                         lambda expected=fingerprint, into=store: self._load_as(expected, into),  # type: ignore[misc]  # bound per turn
                         store,
@@ -207,11 +209,13 @@ class LazyScorer:
         """Leave a memo of the model if it was loaded and the memo does not say the same already."""
         if self._loaded is None:
             return
-        known = None if self._memo is None else self._memo.batch_tokens
+        known, used = None if self._memo is None else self._memo.batch_tokens, outcome.stats.batch_tokens
+        start = known or cast("Scorer | TextEncoder", self._loaded.scorer).default_batch_tokens
+        has_run_out = self._config.batch_tokens is None and used is not None and used < start  # of memory
         memo = ModelMemo(
             fingerprint=self._loaded.fingerprint,
             description=self._loaded.scorer.describe(),
-            batch_tokens=outcome.stats.batch_tokens if outcome.stats.is_calibrated else known,
+            batch_tokens=used if outcome.stats.is_calibrated or has_run_out else known,
         )
         if memo != self._memo:
             request.write(memo)

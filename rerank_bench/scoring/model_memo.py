@@ -22,7 +22,7 @@ from rerank_bench.scoring.score_tables import SCHEMA_VERSION
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.storage import cache_folder, file_sha256, fingerprint_items, fingerprint_json, read_json, write_json
 
-LIBRARIES = ("onnxruntime", "tokenizers", "torch", "transformers")
+LIBRARIES = ("onnxruntime", "peft", "tokenizers", "torch", "transformers")
 """What computes a score beside our own code: another version may give other last bits."""
 
 IRRELEVANT_OPTIONS = {"batch_tokens", "device", "devices", "external", "ray", "revision"}

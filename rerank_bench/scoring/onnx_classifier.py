@@ -23,7 +23,7 @@ from rerank_bench.scoring.labels import Labels, read_labels
 from rerank_bench.scoring.loading import apply_lower_case, load_tokenizer, quiet_transformers, resolve_max_length
 from rerank_bench.scoring.onnx_graph import OnnxGraph, find_graph, graph_files
 from rerank_bench.scoring.pair_assembly import PairTokenizer
-from rerank_bench.scoring.runtime import check_padding
+from rerank_bench.scoring.probing import check_padding
 from rerank_bench.scoring.scorer import SCORING_CODE_VERSION, EncodedItems, ScorerConfig
 from rerank_bench.scoring.st_layout import query_prompt, saved_activation
 from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from rerank_bench.scoring.answers import Question, answer_margin
 from rerank_bench.scoring.launching import Launched
+from rerank_bench.scoring.probing import check_padding
 from rerank_bench.scoring.prompt_assembly import PromptTokenizer
 from rerank_bench.scoring.prompt_items import LeftPadded
-from rerank_bench.scoring.runtime import ModelRuntime, check_padding
+from rerank_bench.scoring.runtime import ModelRuntime
 from rerank_bench.scoring.scorer import EncodedItems
 from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary
 

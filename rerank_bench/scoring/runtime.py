@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_bench.errors import ScoringError
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.device_copy import padded_inputs
 from rerank_bench.scoring.device_launch import out_of_memory_as_too_large, start_clock
@@ -23,8 +22,8 @@ from rerank_bench.scoring.devices import (
 )
 from rerank_bench.scoring.file_fingerprints import FileFingerprints, fingerprint_files
 from rerank_bench.scoring.flops import ForwardCost, forward_cost, is_peak_cheap, matmul_peak
-from rerank_bench.scoring.launching import Launched, LaunchResult, settle
-from rerank_bench.scoring.scorer import SCORING_CODE_VERSION, EncodedItems, ScorerConfig
+from rerank_bench.scoring.launching import Launched
+from rerank_bench.scoring.scorer import SCORING_CODE_VERSION, ScorerConfig
 from rerank_bench.scoring.tokenization import TokenBatch
 from rerank_bench.storage import fingerprint_json
 
@@ -190,40 +189,3 @@ def takes_type_ids(model: Any) -> bool:
     parameters = inspect.signature(model.forward).parameters
     hands_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     return "token_type_ids" in parameters or (hands_on and type(model).__module__.startswith("transformers_modules."))
-
-
-def check_padding(
-    name: str,
-    items: EncodedItems,
-    launch: Callable[[Any], LaunchResult],
-    *,
-    is_exact: bool,
-) -> None:
-    """Raise if padding changes an item's result: a wrong padding token or position rule would do that in silence.
-
-    Args:
-        name: The model.
-        items: Two items of different length.
-        launch: Runs a batch.
-        is_exact: Whether the model runs in float32; lower precisions differ by shape, so more is allowed there.
-
-    Raises:
-        ScoringError: It does, or the model refuses a padded batch.
-    """
-    try:
-        together = settle(launch(items.batch(np.asarray([0, 1]))))
-    except ValueError as error:
-        msg = f"model {name!r} cannot score a padded batch: {error}; config.json must name pad_token_id"
-        raise ScoringError(msg) from error
-    alone = np.concatenate([settle(launch(items.batch(np.asarray([row])))) for row in (0, 1)])
-    if not np.isfinite(alone).all():
-        return  # no difference can be taken; the pair is named when it is scored
-    tolerance = 1e-3 if is_exact else 0.1
-    scale = max(1.0, float(np.abs(alone).max(initial=0.0)))
-    worst = float(np.abs(together - alone).max(initial=0.0))
-    if not worst <= tolerance * scale:
-        msg = (
-            f"model {name!r}: a pair's score changes by {worst:.3g} when it is padded beside a longer one; "
-            "check pad_token_id in config.json against the tokenizer"
-        )
-        raise ScoringError(msg)

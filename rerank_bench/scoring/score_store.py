@@ -55,10 +55,12 @@ class ScoreStore:
         path: The SQLite file; its folder is created.
         fingerprint: The scorer that the file belongs to.
         name: What notes call the model.
+        told: Notes on failures that were given already, in a run that opens the store again and again.
     """
 
-    def __init__(self, path: Path, fingerprint: str, name: str) -> None:
+    def __init__(self, path: Path, fingerprint: str, name: str, told: set[str] | None = None) -> None:
         self.path = path
+        self._told = set() if told is None else told
         self._fingerprint = fingerprint
         self._name = name
         self._identity: tuple[int, int] | None = None
@@ -167,7 +169,7 @@ class ScoreStore:
                     continue
                 self.close()
                 if is_healed or not is_damage(error):
-                    progress.note(
+                    self._tell_once(
                         f"scores of {self._name} are not stored from here on: {self.path}: {error}; those stored before "
                         "are kept. Free some space, end other runs, or set RERANK_BENCH_CACHE to another folder"
                     )
@@ -178,6 +180,11 @@ class ScoreStore:
                 except (*STORE_FAILURES, EnvironmentMissingError) as failure:
                     progress.note(f"scores of {self._name} are not stored: {self.path} is damaged, and {failure}")
                     return otherwise
+
+    def _tell_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            progress.note(message)
 
     def _notice_removal(self) -> None:
         """Give up the connection to a file that is no longer there: SQLite would go on writing into it in silence."""

@@ -25,7 +25,8 @@ from rerank_bench.scoring.loading import (
 )
 from rerank_bench.scoring.packing import head_reduction
 from rerank_bench.scoring.pair_inputs import PairInputs, PromptInputs, read_inputs
-from rerank_bench.scoring.runtime import ModelRuntime, check_padding, takes_type_ids
+from rerank_bench.scoring.probing import probe_padding
+from rerank_bench.scoring.runtime import ModelRuntime, takes_type_ids
 from rerank_bench.scoring.scorer import EncodedItems, ScorerConfig
 from rerank_bench.scoring.st_layout import head_modules, saved_activation
 from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary
@@ -60,7 +61,7 @@ class SequenceClassifierScorer:
         inputs = read_inputs(checkpoint, config, tokenizer, max_length, has_type_ids=has_type_ids)
         runtime = ModelRuntime.place(checkpoint, config, model, place_model)
         scorer = cls(runtime, inputs, labels)
-        check_padding(checkpoint.name, scorer.encode(*_PROBE), scorer.score_batch, is_exact=runtime.is_float32)
+        probe_padding(runtime, scorer.encode(*_PROBE), scorer.score_batch)
         return accelerate(scorer, head_reduction(runtime.model), cls.score_batch, scorer.encode(*PROBE_PAIRS))
 
     @property

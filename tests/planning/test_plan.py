@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from rerank_bench.cli.app import app
 from rerank_bench.pipeline.request import RunConfig
+from rerank_bench.pipeline.scores import score_texts
 from rerank_bench.planning import plan
 from rerank_bench.planning.plan import plan_run
 from rerank_bench.planning.records import Plan
@@ -78,6 +79,19 @@ def test_models_that_read_each_text_alone(tmp_path: Path, write: Any) -> None:
     found = plan_tiny(encoder, depth=4).models[0]
     (job,) = run_tiny(encoder, "--depth", 4)["scoring"]["jobs"]
     assert found.tokens == job["num_tokens"]
+
+
+@pytest.mark.parametrize("write", [write_encoder, write_sequence_classifier])
+def test_a_large_run_is_counted_job_by_job(tmp_path: Path, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is scored: a text that stands in two jobs is encoded in both."""
+    together = plan_tiny(write(tmp_path / "model"), depth=4).models[0]
+    monkeypatch.setattr(plan, "JOB_PAIRS", 10)
+    monkeypatch.setitem(score_texts.__kwdefaults__, "job_pairs", 10)
+    found = plan_tiny(tmp_path / "model", depth=4).models[0]
+    jobs = run_tiny(tmp_path / "model", "--depth", 4)["scoring"]["jobs"]
+    assert len(jobs) > 1
+    assert found.tokens == sum(job["num_tokens"] for job in jobs)
+    assert (found.tokens > together.tokens) == (write is write_encoder)
 
 
 def test_texts_are_not_counted_once_per_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

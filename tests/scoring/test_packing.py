@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tiny_models import SEQUENCE_CLASSIFIERS
 
 from rerank_bench import progress
-from rerank_bench.scoring import packed_attention, packing
+from rerank_bench.scoring import acceleration, packed_attention, packing
 from rerank_bench.scoring.acceleration import accelerate
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
 from rerank_bench.scoring.packing import head_reduction
@@ -224,6 +224,15 @@ def test_bi_encoders_run_packed_too(pooling: str, encoder: Make, text_pairs: Tex
     assert padded.describe()["batches"] == "padded"
     assert [note for note in notes if "batches are padded (not now)" in note]
     np.testing.assert_allclose(packed.score(text_pairs), padded.score(text_pairs), atol=1e-5)
+
+
+def test_what_rounding_would_hide_is_seen_in_float32(classifier: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In lower precision scores differ by the shape of a batch, so that a wrong position could pass for rounding."""
+    monkeypatch.setattr(acceleration, "_tolerance", lambda *_measured, **_precision: np.inf)
+    monkeypatch.setattr(packing, "_position_offset", lambda _model: 0)
+    scorer, notes = load(classifier("roberta"), dtype="bfloat16")
+    assert scorer.describe()["batches"] == "padded"
+    assert [note for note in notes if "batches are padded (without padding a score would change by" in note]
 
 
 def test_items_stand_one_behind_the_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ def test_a_worker_whose_device_is_lost_ends(item: int, monkeypatch: pytest.Monke
     def end(code: int) -> None:
         raise SystemExit(code)
 
-    monkeypatch.setattr(ray_serving.os, "_exit", end)
+    monkeypatch.setattr(os, "_exit", end)
     with pytest.raises(SystemExit):
         run_late("CUDA error: an illegal memory access was encountered", [0, 1], [2, item])
 
