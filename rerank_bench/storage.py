@@ -235,6 +235,29 @@ def file_lock(path: str | Path, *, waits: bool = False) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def built_once(name: str) -> Iterator[bool]:
+    """Let one process at a time build what the cache keeps under a name.
+
+    So the shards of a run do not index one collection side by side.  Where locks cannot be had, each builds its own.
+
+    Yields:
+        Whether another process was waited for, so that it is worth looking again.
+    """
+    path = cache_folder() / "locks" / f"{name}.lock"
+    has_waited = False
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, NotImplementedError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            try:
+                stack.enter_context(lock.acquire(timeout=0))
+            except Timeout:
+                has_waited = True
+                stack.enter_context(_acquire(lock, waits=True))
+        yield has_waited
+
+
 def _acquire(lock: BaseFileLock, *, waits: bool) -> contextlib.AbstractContextManager[Any]:
     """Return the lock, held, and say so where it takes long."""
     try:

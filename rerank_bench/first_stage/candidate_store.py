@@ -18,7 +18,7 @@ from rerank_bench.first_stage.candidates import build_bm25_candidates, candidate
 from rerank_bench.progress import note
 from rerank_bench.provenance import library_versions
 from rerank_bench.records import EMPTY_DOCS, CandidateSet, Dataset
-from rerank_bench.storage import cache_folder, fingerprint_json, read_json, write_json
+from rerank_bench.storage import built_once, cache_folder, fingerprint_json, read_json, write_json
 from rerank_bench.trec_io import read_run, write_run
 
 SCHEMA_VERSION = 1
@@ -137,19 +137,30 @@ def cached_list(
     root = Path(folder) if folder is not None else cache_folder() / "candidates"
     key = cache_key(dataset, first_stage, depth, versions)
     place = root / f"{_safe_name(dataset.name)}-{_safe_name(str(first_stage['name']))[:60]}-{key[:16]}"
-    if (place / META_NAME).exists():
+    stored = _find_stored(place, dataset)
+    if stored is not None:
+        return stored
+    with built_once(place.name) as has_waited:
+        stored = _find_stored(place, dataset) if has_waited else None
+        if stored is not None:
+            return stored
+        candidates = build()
         try:
-            candidates = load_candidates(place, dataset)
-        except DataError as error:
-            note(f"the stored candidates cannot be used and are built anew: {error}")
-        else:
-            note(f"candidates of {dataset.name!r} taken from {place}")
-            return candidates
-    candidates = build()
+            save_candidates(place, dataset, candidates)
+        except EnvironmentMissingError as error:  # they were built all the same
+            note(f"the candidates of {dataset.name!r} are not kept for the next time: {error}")
+    return candidates
+
+
+def _find_stored(place: Path, dataset: Dataset) -> CandidateSet | None:
+    if not (place / META_NAME).exists():
+        return None
     try:
-        save_candidates(place, dataset, candidates)
-    except EnvironmentMissingError as error:  # they were built all the same
-        note(f"the candidates of {dataset.name!r} are not kept for the next time: {error}")
+        candidates = load_candidates(place, dataset)
+    except DataError as error:
+        note(f"the stored candidates cannot be used and are built anew: {error}")
+        return None
+    note(f"candidates of {dataset.name!r} taken from {place}")
     return candidates
 
 

@@ -24,7 +24,7 @@ from rerank_bench.first_stage.inverted_index import InvertedIndex, invert
 from rerank_bench.first_stage.tokenization import tokenize_collection
 from rerank_bench.progress import note
 from rerank_bench.records import Dataset
-from rerank_bench.storage import atomic_path, cache_folder, fingerprint_json
+from rerank_bench.storage import atomic_path, built_once, cache_folder, fingerprint_json
 
 MIN_STORED_DOCS = 100_000
 """A smaller collection is indexed in less than a second, and not stored."""
@@ -60,22 +60,33 @@ def open_index(dataset: Dataset, config: BM25Config, *, min_docs: int = MIN_STOR
         return weigh(invert(tokenize_collection(collection.texts, config.analyzer)), config)
     key = index_key(corpus, len(collection), config.analyzer)
     path = indexes_folder() / f"{key.hex()[:32]}{SUFFIX}"
-    if path.exists():
-        try:
-            inverted = read_inverted(path, key)
-        except DataError as error:
-            note(f"the stored index cannot be used and is built anew: {error}")
-        else:
-            note(f"index of {dataset.name!r} taken from {path}")
+    inverted = _find_stored(path, key, dataset.name)
+    if inverted is not None:
+        return weigh(inverted, config)
+    with built_once(path.name) as has_waited:
+        inverted = _find_stored(path, key, dataset.name) if has_waited else None
+        if inverted is not None:
             return weigh(inverted, config)
-    inverted = invert(tokenize_collection(collection.texts, config.analyzer))
-    try:
-        num_bytes = write_inverted(path, key, inverted)
-    except EnvironmentMissingError as error:  # it was built all the same
-        note(f"the index of {dataset.name!r} is not kept for the next time: {error}")
-    else:
-        note(f"index of {dataset.name!r} kept in {path} ({num_bytes / 1e9:.2f} GB)")
+        inverted = invert(tokenize_collection(collection.texts, config.analyzer))
+        try:
+            num_bytes = write_inverted(path, key, inverted)
+        except EnvironmentMissingError as error:  # it was built all the same
+            note(f"the index of {dataset.name!r} is not kept for the next time: {error}")
+        else:
+            note(f"index of {dataset.name!r} kept in {path} ({num_bytes / 1e9:.2f} GB)")
     return weigh(inverted, config)
+
+
+def _find_stored(path: Path, key: bytes, name: str) -> InvertedIndex | None:
+    if not path.exists():
+        return None
+    try:
+        inverted = read_inverted(path, key)
+    except DataError as error:
+        note(f"the stored index cannot be used and is built anew: {error}")
+        return None
+    note(f"index of {name!r} taken from {path}")
+    return inverted
 
 
 def index_key(corpus: str, num_docs: int, analyzer: AnalyzerConfig) -> bytes:

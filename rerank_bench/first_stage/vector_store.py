@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rerank_bench.errors import ScoringError
 from rerank_bench.progress import note
-from rerank_bench.storage import atomic_path, fingerprint_json, write_json
+from rerank_bench.storage import atomic_path, built_once, fingerprint_json, write_json
 
 META_NAME = "vectors.meta.json"
 HEADER = struct.Struct("<8s32sIIII")
@@ -72,13 +72,21 @@ class VectorStore:
             path = self.folder / f"{number:06}.vectors"
             vectors = _read(path, key, number, end - start, is_checked=number in self._checked)
             if vectors is None:
-                vectors = self._encode(start, end)
-                _write(path, key, number, vectors)
-                self.num_encoded += end - start
+                vectors = self._build(path, number, start, end)
             self._checked.add(number)
             yield start, vectors
         if self.num_encoded or not (self.folder / META_NAME).exists():
             write_json(self.folder / META_NAME, {**self.about, "docs": self.num_docs, "key": key.hex()})
+
+    def _build(self, path: Path, number: int, start: int, end: int) -> NDArray[np.float32]:
+        """Return a chunk that is not stored, and store it, unless another process has done so meanwhile."""
+        with built_once(f"{self.key.hex()[:32]}-{path.name}") as has_waited:
+            vectors = _read(path, self.key, number, end - start, is_checked=False) if has_waited else None
+            if vectors is None:
+                vectors = self._encode(start, end)
+                _write(path, self.key, number, vectors)
+                self.num_encoded += end - start
+        return vectors
 
     def _encode(self, start: int, end: int) -> NDArray[np.float32]:
         vectors = np.ascontiguousarray(self.encode(start, end), dtype=np.float32)
@@ -99,6 +107,9 @@ def _read(path: Path, key: bytes, number: int, num_docs: int, *, is_checked: boo
             header = file.read(HEADER.size)
         size = path.stat().st_size
     except FileNotFoundError:
+        return None
+    except OSError as error:
+        note(f"{path}: cannot be read ({error.strerror}); its {num_docs:,} documents are encoded anew")
         return None
     problem = "is cut short"
     if len(header) == HEADER.size:

@@ -53,6 +53,7 @@ def clear_cache(
         (indexes, indexes_folder()),
         (vectors, vectors_folder()),
         (training, cache_folder() / "training"),
+        (candidates or indexes or vectors, cache_folder() / "locks"),  # of who builds them; empty files
     ]
     num_bytes = 0
     for is_chosen, folder in chosen:

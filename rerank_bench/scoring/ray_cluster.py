@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -93,7 +95,7 @@ def connect(options: RayOptions) -> Any:
         _check_answers(*split_address(address))
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init(address=address or "auto", **quiet)
+        _init(ray, address=address or "auto", **quiet)
     except ConnectionError as error:
         if address is not None:
             raise EnvironmentMissingError(_not_reached(address, str(error))) from error
@@ -103,11 +105,26 @@ def connect(options: RayOptions) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray of ours reports to nobody unless it is asked to
         _start_ray(ray, quiet)
     except RuntimeError as error:
-        if "ersion mismatch" not in str(error):
-            raise
-        msg = f"{' '.join(str(error).split())}; install the same versions on every machine of the cluster"
+        reason = " ".join(str(error).split())
+        if "ersion mismatch" in reason:
+            msg = f"{reason}; install the same versions on every machine of the cluster"
+        else:  # the head answers, but this machine is none of its nodes
+            msg = (
+                f"the Ray cluster at {address or 'auto'} does not take this process in ({reason}); start the run on a machine "
+                "of the cluster ('ray start --address HOST:PORT' makes this one a node), or with 'ray job submit'"
+            )
         raise EnvironmentMissingError(msg) from error
     return ray
+
+
+def _init(ray: Any, **options: Any) -> None:
+    """Connect, and keep our own ways to end: Ray puts a handler of SIGTERM in their place that tells nobody anything."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**options)
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _start_ray(ray: Any, quiet: dict[str, Any]) -> None:
@@ -117,7 +134,7 @@ def _start_ray(ray: Any, quiet: dict[str, Any]) -> None:
         EnvironmentMissingError: It does not start.
     """
     try:
-        ray.init(include_dashboard=False, **quiet)
+        _init(ray, include_dashboard=False, **quiet)
     except Exception as error:  # Ray raises bare ones: a head that takes too long, a folder that it cannot write
         msg = (
             f"no Ray could be started on this machine ({' '.join(str(error).split())}); start one with 'ray start --head', "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from watcher import Watcher
 
 from rerank_bench import progress
+from rerank_bench.cli.termination import raise_when_terminated
 from rerank_bench.errors import ConfigError, EnvironmentMissingError
 from rerank_bench.scoring import ray_cluster
 from rerank_bench.scoring.lazy_scorer import open_scorer
@@ -122,6 +124,34 @@ def test_a_cluster_with_another_ray_is_told_with_both_versions(monkeypatch: pyte
         EnvironmentMissingError, match=r"Ray: 2.1 This process .*Ray: 2.60; install the same versions on"
     ):
         connect(RayOptions(address="auto"))
+
+
+@needs_ray
+def test_a_cluster_that_this_machine_is_no_node_of_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_options: Any) -> None:
+        msg = "No node info found\nmatching this node's address."
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr("ray.init", init)
+    message = r"cluster at auto does not take this process in \(No node info found matching .*'ray job submit'"
+    with pytest.raises(EnvironmentMissingError, match=message):
+        connect(RayOptions(address="auto"))
+
+
+@needs_ray
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_command_keeps_its_own_way_to_end(*, fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_options: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(number))  # as Ray does
+        if fails:
+            raise RuntimeError
+
+    monkeypatch.setattr("ray.init", init)
+    with raise_when_terminated():
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(EnvironmentMissingError) if fails else nullcontext():
+            connect(RayOptions(address="auto"))
+        assert signal.getsignal(signal.SIGTERM) is before
 
 
 @needs_ray
