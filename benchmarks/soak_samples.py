@@ -6,6 +6,7 @@ within a block, such as a cache that is cleared now and then, or memory that is 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
 import os
@@ -42,6 +43,36 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+class _HeapInfo(ctypes.Structure):
+    """``struct mallinfo2`` of glibc."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    )
+
+
+_LIBC = ctypes.CDLL("libc.so.6")
+_LIBC.mallinfo2.restype = _HeapInfo
+
+
+def heap_bytes() -> int:
+    """Return what the main heap holds of blocks that nobody has freed, whatever lies free between them."""
+    info = _LIBC.mallinfo2()
+    return int(info.uordblks + info.hblkhd)
+
+
 def folder_bytes(folder: Path) -> int:
     """Return the bytes of all files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -62,6 +93,7 @@ def num_open_figures() -> int:
 
 QUANTITIES: dict[str, Quantity] = {
     "resident memory": Quantity("MB", 1e6, 10.0, lambda _cache, _temp: resident_bytes()),
+    "heap in use": Quantity("MB", 1e6, 10.0, lambda _cache, _temp: heap_bytes()),
     "Python objects": Quantity("thousand", 1e3, 5.0, lambda _cache, _temp: len(gc.get_objects())),
     "open files": Quantity("", 1.0, 0.5, lambda _cache, _temp: len(list(Path("/proc/self/fd").iterdir())) - 1),
     "memory maps": Quantity("", 1.0, 20.0, lambda _cache, _temp: Path("/proc/self/maps").read_bytes().count(b"\n")),
@@ -75,8 +107,12 @@ QUANTITIES: dict[str, Quantity] = {
 
 
 def take_sample(cache: Path, temporary: Path) -> dict[str, float]:
-    """Return the value of every quantity now; garbage is collected before, so that what is left is held by somebody."""
+    """Return the value of every quantity now.
+
+    Garbage is collected before, and pages without any block in use are given back, so that what is left is held by somebody.
+    """
     gc.collect()
+    _LIBC.malloc_trim(0)
     return {name: quantity.sample(cache, temporary) for name, quantity in QUANTITIES.items()}
 
 
