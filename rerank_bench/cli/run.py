@@ -165,6 +165,11 @@ def run(
                 "negative_token": negative_token,
             },
         )
+        if dry_run and part is not None:
+            from rerank_bench.errors import ConfigError
+
+            msg = "--dry-run plans the whole run, of which a shard takes its part; drop --shard"
+            raise ConfigError(msg)
         if dry_run:
             from rerank_bench.cli.render_plan import render_plan
             from rerank_bench.planning.plan import plan_run

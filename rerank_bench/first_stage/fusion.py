@@ -22,7 +22,7 @@ def fuse_candidates(dataset: Dataset, lists: Sequence[CandidateSet], *, depth: i
     """Return the documents of several lists by Σ 1 / (K + rank), over the lists that hold the document.
 
     Args:
-        dataset: The data set of all lists.
+        dataset: The data set of all lists; ``drops_self_match`` is obeyed, whatever a given list holds.
         lists: Two or more, as deep as they are to be fused.
         depth: Documents to keep per query, at least 1.
 
@@ -36,6 +36,8 @@ def fuse_candidates(dataset: Dataset, lists: Sequence[CandidateSet], *, depth: i
         for candidates in lists:
             for rank, doc_id in enumerate(candidates.by_query[query_id].doc_ids, start=1):
                 scores[doc_id] = scores.get(doc_id, 0.0) + 1.0 / (K + rank)
+        if dataset.drops_self_match:
+            scores.pop(query_id, None)
         by_query[query_id] = rank_docs(query_id, list(scores), list(scores.values()), depth=depth)
     stages = [dict(candidates.first_stage) for candidates in lists]
     described = {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_bench.errors import ComparisonError, DataError
+from rerank_bench.errors import ComparisonError, DataError, EnvironmentMissingError
 from rerank_bench.pipeline.candidates import PreparedDataset, prepare_datasets
 from rerank_bench.pipeline.extras import NO_EXTRAS
 from rerank_bench.pipeline.request import Request, RunConfig, resolve_request
@@ -24,6 +24,7 @@ from rerank_bench.progress import note
 from rerank_bench.provenance import describe_invocation
 from rerank_bench.records import PROTOCOL_VERSION
 from rerank_bench.reporting.run_folder import RESULT_FILE
+from rerank_bench.scoring.devices import resolve_device
 from rerank_bench.scoring.pair_facts import PairFacts
 from rerank_bench.storage import check_writable, file_sha256, read_json
 
@@ -59,6 +60,7 @@ def merge_shards(folder: Path, *, leaderboard: Path | None = None) -> RunReport:
     _check_same({"protocol_version": same["protocol_version"]}, here, str(parts[0].path), "this rerank-bench")
     _note_other_versions(same["code"])
     wanted = dict(same["request"])
+    wanted_device = wanted.pop("first_stage_device")
     config = RunConfig(
         models=(same["model"]["spec"],),
         datasets=tuple(wanted.pop("datasets")),
@@ -69,6 +71,7 @@ def merge_shards(folder: Path, *, leaderboard: Path | None = None) -> RunReport:
         leaderboard=leaderboard,
         **wanted,
     )
+    config = replace(config, scorer={"device": _device_of_lists(wanted_device, folder)}) if wanted_device else config
     request = resolve_request(config)
     target = find_leaderboard(request)
     check_writable(request.out / RESULT_FILE)
@@ -77,6 +80,19 @@ def merge_shards(folder: Path, *, leaderboard: Path | None = None) -> RunReport:
     _check_same({"datasets": same["datasets"]}, here, str(parts[0].path), "the data that are here now")
     outcomes = write_outcomes(request.models[0], _join(parts, prepared, request), prepared, request, NO_EXTRAS)
     return report_outcomes(outcomes, request, target)
+
+
+def _device_of_lists(device: str, folder: Path) -> str:
+    """Return the device that a dense first stage was computed on: on another one its lists would be others.
+
+    Raises:
+        EnvironmentMissingError: It is not here.
+    """
+    try:
+        return resolve_device(device).type
+    except EnvironmentMissingError as error:
+        msg = f"{folder}: the lists of its first stage were made on {device}; merge where that is ({error})"
+        raise EnvironmentMissingError(msg) from error
 
 
 def _note_other_versions(scored_by: Mapping[str, Any]) -> None:
@@ -156,7 +172,7 @@ def _check_same(one: Mapping[str, Any], other: Mapping[str, Any], one_name: str,
         if left.get(name) != right.get(name):
             msg = (
                 f"{name} differs: {left.get(name)!r} in {one_name}, {right.get(name)!r} in {other_name}; shards of one "
-                "run have the same model, data, protocol and versions: run one of them anew"
+                "run have the same model, data, protocol and versions: run one of them anew, or remove what an earlier run left"
             )
             raise ComparisonError(msg)
 

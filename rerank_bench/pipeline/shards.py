@@ -33,7 +33,7 @@ from rerank_bench.scoring.ray_cluster import ray_session
 from rerank_bench.scoring.specs import ModelSpec
 from rerank_bench.storage import atomic_path, check_writable, file_sha256, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FOLDER_SUFFIX = ".shards"
 AUTO = "auto"
 RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
@@ -197,6 +197,7 @@ def _describe(
                 "split": config.split,
                 "limit": config.limit,
                 "use_cache": config.use_cache,
+                "first_stage_device": _first_stage_device([ready.candidates.first_stage for ready in prepared]),
             },
             "datasets": {ready.dataset.name: fingerprints_of(ready) for ready in prepared},
         },
@@ -205,6 +206,15 @@ def _describe(
         "counts_tokens": scored.counts_tokens,
         "command": invocation["command"],
     }
+
+
+def _first_stage_device(stages: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the device of a dense first stage, also of one that is part of a fusion; ``None``: there is none."""
+    for stage in stages:
+        device = stage.get("model", {}).get("device") or _first_stage_device(stage.get("lists", ()))
+        if device is not None:
+            return str(device)
+    return None
 
 
 def fingerprints_of(ready: PreparedDataset) -> Mapping[str, str]:

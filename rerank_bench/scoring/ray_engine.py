@@ -85,8 +85,12 @@ class RayFleet:
         self._waiting: deque[_Chunk] = deque()
         self._outcomes: deque[tuple[int, Outcome]] = deque()
         self._chunk_batches = 1
-        with progress.track("start workers on the cluster"):
-            self.pool.any_ready()
+        try:
+            with progress.track("start workers on the cluster"):
+                self.pool.any_ready()
+        except BaseException:
+            self.pool.close()  # else they hold their devices for as long as the traceback lives
+            raise
 
     def close(self) -> None:
         """End the workers."""

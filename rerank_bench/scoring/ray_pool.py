@@ -128,7 +128,8 @@ class RayPool:
         self._call(worker, name, *arguments, is_asked=True)
         while self._answer is None and worker in self.workers:
             self._take_answer()
-        return self._answer
+        answer, self._answer = self._answer, None  # not kept: it may pin what it holds in the object store
+        return answer
 
     def ask_any(self, name: str, *arguments: Any) -> Any:
         """Return the answer of any worker that is ready; another one is asked when it is lost."""

@@ -139,6 +139,15 @@ def test_the_querys_own_document_is_dropped_before_the_cut(static: Path) -> None
         assert docs.doc_ids == tuple(whole[:9])
 
 
+def test_a_fusion_drops_the_querys_own_document_of_a_given_list(tmp_path: Path) -> None:
+    dataset = make_dataset(drops_self_match=True)
+    given = tmp_path / "run.trec"
+    given.write_text("".join(f"{query} Q0 {query} 1 2.0 x\n{query} Q0 d30 2 1.0 x\n" for query in ("d0", "d1")))
+    fused = build_candidates(dataset, first_stage=f"fusion:bm25+{given}", depth=400)
+    assert all(query_id not in docs.doc_ids for query_id, docs in fused.by_query.items())
+    assert "d30" in fused.by_query["d0"].doc_ids
+
+
 def test_vectors_are_read_back_and_repaired(static: Path) -> None:
     dataset, stage = make_dataset(), f"dense:{static}"
     first = build_candidates(dataset, first_stage=stage, depth=5)

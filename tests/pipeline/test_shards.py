@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from rerank_bench.cli.app import app
 from rerank_bench.errors import ConfigError
-from rerank_bench.pipeline.shards import RANKS, Shard, device_of_rank, parse_shard
+from rerank_bench.pipeline.shards import RANKS, SCHEMA_VERSION, Shard, _first_stage_device, device_of_rank, parse_shard
 from rerank_bench.trec_io import read_run
 
 DATA = Path(__file__).parents[1] / "data"
@@ -163,6 +163,18 @@ def test_parts_of_data_that_have_changed_are_refused(copy: Path) -> None:
     assert "the data that are here now" in " ".join(result.stderr.split())
 
 
+def test_a_dense_first_stage_is_merged_where_its_device_is(copy: Path) -> None:
+    """On another device its lists might be others, and making them anew may take hours."""
+    for path in copy.glob("*.json"):
+        assert json.loads(path.read_text())["same"]["request"]["first_stage_device"] is None
+        edit(path, lambda meta: meta["same"]["request"].update(first_stage_device="mps"))
+    result = invoke("merge", copy, "-q")
+    assert result.exit_code == 3
+    assert "the lists of its first stage were made on mps; merge where that is" in " ".join(result.stderr.split())
+    dense = {"name": "dense:e", "model": {"device": "cuda"}}
+    assert _first_stage_device([{"name": "bm25"}, {"name": "fusion", "lists": [{"name": "bm25"}, dense]}]) == "cuda"
+
+
 def test_what_is_missing_or_double_or_damaged_is_named(copy: Path) -> None:
     def message() -> str:
         result = invoke("merge", copy, "-q")
@@ -187,8 +199,8 @@ def test_what_is_missing_or_double_or_damaged_is_named(copy: Path) -> None:
     if len(sizes) > 1:
         assert "2-of-3.npz: scores has shape" in message()
     edit(copy / "3-of-3.json", lambda meta: meta.update(schema_version=0))
-    assert "3-of-3.json: schema version is 0, expected 1" in message()
-    edit(copy / "3-of-3.json", lambda meta: meta.update(schema_version=1) or meta.pop("scoring"))
+    assert f"3-of-3.json: schema version is 0, expected {SCHEMA_VERSION}" in message()
+    edit(copy / "3-of-3.json", lambda meta: meta.update(schema_version=SCHEMA_VERSION) or meta.pop("scoring"))
     assert "3-of-3.json: lacks 'scoring'" in message()
     (copy / "3-of-3.json").unlink()
     (copy / "1-of-3.json").unlink()
@@ -208,6 +220,7 @@ def test_what_is_missing_or_double_or_damaged_is_named(copy: Path) -> None:
         (["--shard", "1/2", "-m", "random"], "random ranks ids and takes no time"),
         (["--shard", "1/2", "--measure-latency"], "measure a whole run"),
         (["--shard", "4000/5000"], "fewer queries than shards"),
+        (["--shard", "1/2", "--dry-run"], "--dry-run plans the whole run"),
     ],
 )
 def test_a_wrong_request_is_named(model: Path, arguments: list[str], message: str, tmp_path: Path) -> None:
