@@ -22,21 +22,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from filelock import BaseFileLock, FileLock, Timeout
-
 from rerank_bench.errors import DataError, EnvironmentMissingError, ParseError
-from rerank_bench.progress import note
 
 CACHE_VARIABLE = "RERANK_BENCH_CACHE"
 _BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
-LOCK_SECONDS = 60.0
-"""How long to wait for another process that holds a file's lock."""
-LOCK_NOTE_SECONDS = 2.0
-"""How long to wait before a note says so."""
 LEFT_OVER_SECONDS = 86_400.0
 """A temporary file that nobody has written to for so long belongs to a process that was killed."""
 
-_UNWRITABLE = frozenset(
+UNWRITABLE = frozenset(
     {
         errno.ENOSPC,
         errno.EDQUOT,
@@ -112,7 +105,7 @@ def _replacing(path: Path) -> Iterator[tuple[Path, int]]:
         temporary.chmod(_default_mode())
         temporary.replace(path)
     except OSError as error:
-        if error.errno in _UNWRITABLE:
+        if error.errno in UNWRITABLE:
             reason = error.strerror or str(error)
             msg = f"{path}: cannot be written ({reason}); free some space or choose another folder. It is as it was before"
             raise EnvironmentMissingError(msg) from error
@@ -172,7 +165,7 @@ def remove_file(path: str | Path) -> None:
     try:
         Path(path).unlink(missing_ok=True)
     except OSError as error:
-        if error.errno in _UNWRITABLE:
+        if error.errno in UNWRITABLE:
             msg = f"{path}: cannot be removed ({error.strerror}); choose another folder"
             raise EnvironmentMissingError(msg) from error
         raise
@@ -206,65 +199,6 @@ def read_json(path: str | Path) -> Any:
         raise ParseError(path, None, f"is not UTF-8 ({error.reason} at byte {error.start})") from error
     except json.JSONDecodeError as error:
         raise ParseError(path, error.lineno, f"is not JSON: {error.msg}") from error
-
-
-@contextlib.contextmanager
-def file_lock(path: str | Path, *, waits: bool = False) -> Iterator[None]:
-    """Hold the lock that guards ``path`` against other processes; the lock file ``.<name>.lock`` stays behind.
-
-    Args:
-        path: The file that is written.
-        waits: Whether to wait for as long as another process works on it: minutes of work are not done twice.
-
-    Raises:
-        EnvironmentMissingError: Another process held it for ``LOCK_SECONDS``, or the folder is read-only.
-    """
-    path = Path(path)
-    lock_path = path.with_name(f".{path.name}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _acquire(FileLock(lock_path), waits=waits):
-            yield
-    except Timeout as error:
-        msg = f"{lock_path}: another process has held this lock for {LOCK_SECONDS:.0f} s; wait for it, or end it"
-        raise EnvironmentMissingError(msg) from error
-    except OSError as error:
-        if error.errno in _UNWRITABLE:
-            msg = f"{path}: its folder cannot be written ({error.strerror}); choose another one"
-            raise EnvironmentMissingError(msg) from error
-        raise
-
-
-@contextlib.contextmanager
-def built_once(name: str) -> Iterator[bool]:
-    """Let one process at a time build what the cache keeps under a name.
-
-    So the shards of a run do not index one collection side by side.  Where locks cannot be had, each builds its own.
-
-    Yields:
-        Whether another process was waited for, so that it is worth looking again.
-    """
-    path = cache_folder() / "locks" / f"{name}.lock"
-    has_waited = False
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError, NotImplementedError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
-            try:
-                stack.enter_context(lock.acquire(timeout=0))
-            except Timeout:
-                has_waited = True
-                stack.enter_context(_acquire(lock, waits=True))
-        yield has_waited
-
-
-def _acquire(lock: BaseFileLock, *, waits: bool) -> contextlib.AbstractContextManager[Any]:
-    """Return the lock, held, and say so where it takes long."""
-    try:
-        return lock.acquire(timeout=min(LOCK_NOTE_SECONDS, LOCK_SECONDS))
-    except Timeout:
-        note(f"{lock.lock_file} is held by another process; waiting for it")
-        return lock.acquire(timeout=-1 if waits else LOCK_SECONDS)
 
 
 def open_text(path: str | Path) -> IO[str]:

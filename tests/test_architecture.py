@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"forensics", "gate", "planning"},
     {"comparison", "doctor", "pipeline", "training"},
     {"data", "first_stage", "scoring", "evaluation", "reporting"},
-    {"provenance", "trec_io"},
+    {"provenance", "trec_io", "locks"},
     {"ranking", "storage"},
     {"records"},
     {"errors", "progress"},

@@ -13,12 +13,12 @@ import pytest
 from filelock import FileLock
 from watcher import Watcher
 
-from rerank_bench import progress, storage
+from rerank_bench import locks, progress
 from rerank_bench.errors import DataError, EnvironmentMissingError, ParseError
+from rerank_bench.locks import file_lock
 from rerank_bench.storage import (
     atomic_writer,
     cache_folder,
-    file_lock,
     file_sha256,
     fingerprint_items,
     fingerprint_json,
@@ -133,7 +133,7 @@ def test_two_writers_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_held_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 0.05)
     path = tmp_path / "results.csv"
     with (
         file_lock(path),
@@ -144,7 +144,7 @@ def test_a_lock_that_is_held_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_lock_that_is_held_for_a_while_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "LOCK_NOTE_SECONDS", 0.05)
+    monkeypatch.setattr(locks, "LOCK_NOTE_SECONDS", 0.05)
     watcher = Watcher()
     holder = FileLock(tmp_path / ".results.csv.lock", thread_local=False)
     holder.acquire()

@@ -15,10 +15,11 @@ from rerank_bench.errors import DataError, EnvironmentMissingError
 from rerank_bench.first_stage.analysis import analyzer_versions
 from rerank_bench.first_stage.bm25 import BM25Config
 from rerank_bench.first_stage.candidates import build_bm25_candidates, candidates_fingerprint, check_depth
+from rerank_bench.locks import built_once
 from rerank_bench.progress import note
 from rerank_bench.provenance import library_versions
 from rerank_bench.records import EMPTY_DOCS, CandidateSet, Dataset
-from rerank_bench.storage import built_once, cache_folder, fingerprint_json, read_json, write_json
+from rerank_bench.storage import cache_folder, fingerprint_json, read_json, write_json
 from rerank_bench.trec_io import read_run, write_run
 
 SCHEMA_VERSION = 1

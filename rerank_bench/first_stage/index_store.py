@@ -22,9 +22,10 @@ from rerank_bench.first_stage.analysis import AnalyzerConfig, analyzer_versions
 from rerank_bench.first_stage.bm25 import BM25Config, BM25Index, weigh
 from rerank_bench.first_stage.inverted_index import InvertedIndex, invert
 from rerank_bench.first_stage.tokenization import tokenize_collection
+from rerank_bench.locks import built_once
 from rerank_bench.progress import note
 from rerank_bench.records import Dataset
-from rerank_bench.storage import atomic_path, built_once, cache_folder, fingerprint_json
+from rerank_bench.storage import atomic_path, cache_folder, fingerprint_json
 
 MIN_STORED_DOCS = 100_000
 """A smaller collection is indexed in less than a second, and not stored."""

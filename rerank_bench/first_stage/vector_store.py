@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_bench.errors import ScoringError
+from rerank_bench.locks import built_once
 from rerank_bench.progress import note
-from rerank_bench.storage import atomic_path, built_once, fingerprint_json, write_json
+from rerank_bench.storage import atomic_path, fingerprint_json, write_json
 
 META_NAME = "vectors.meta.json"
 HEADER = struct.Struct("<8s32sIIII")

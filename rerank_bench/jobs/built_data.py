@@ -11,9 +11,10 @@ from rerank_bench.errors import ConfigError
 from rerank_bench.jobs.gooaq_pairs import GooaqPairs
 from rerank_bench.jobs.msmarco_lists import MsmarcoLists
 from rerank_bench.jobs.msmarco_pairs import MsmarcoPairs
+from rerank_bench.locks import file_lock
 from rerank_bench.progress import note
 from rerank_bench.provenance import describe_invocation
-from rerank_bench.storage import cache_folder, file_lock, fingerprint_json, read_json, write_json
+from rerank_bench.storage import cache_folder, fingerprint_json, read_json, write_json
 from rerank_bench.training.request import DataRequest
 from rerank_bench.training.tables import Rows, read_files
 

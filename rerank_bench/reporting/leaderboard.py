@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rerank_bench.errors import ConfigError, DataError, ParseError, describe_unknown
+from rerank_bench.locks import file_lock
 from rerank_bench.records import VIEWS
 from rerank_bench.reporting.columns import (
     COLUMN_BY_NAME,
@@ -27,7 +28,7 @@ from rerank_bench.reporting.columns import (
     format_field,
     parse_field,
 )
-from rerank_bench.storage import file_lock, read_lines, write_text
+from rerank_bench.storage import read_lines, write_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from rerank_bench.errors import DataError
+from rerank_bench.locks import file_lock
 from rerank_bench.records import CandidateSet, Evaluation, Qrels, Run
 from rerank_bench.reporting.pair_tokens import TOKENS_FILE, PairTokens, write_pair_tokens
 from rerank_bench.reporting.query_values import write_query_values
-from rerank_bench.storage import file_lock, read_json, remove_file, write_json
+from rerank_bench.storage import read_json, remove_file, write_json
 from rerank_bench.trec_io import write_qrels, write_run
 
 SCHEMA_VERSION = 1

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from rerank_bench import progress
 from rerank_bench.errors import EnvironmentMissingError
+from rerank_bench.locks import file_lock
 from rerank_bench.scoring.score_rows import Job, pack_job, pack_rows
 from rerank_bench.scoring.score_tables import (
     INSERT_CPU_THREADS,
@@ -36,7 +37,6 @@ from rerank_bench.scoring.score_tables import (
     write_rows,
 )
 from rerank_bench.scoring.store_repair import STORE_FAILURES, is_busy, is_damage, take_over
-from rerank_bench.storage import file_lock
 
 T = TypeVar("T")
 

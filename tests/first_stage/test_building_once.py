@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rerank_bench.first_stage.vector_store import VectorStore
-from rerank_bench.storage import built_once
+from rerank_bench.locks import built_once
 
 
 def build(folder: str, log: str, together: Any) -> None:

@@ -10,12 +10,12 @@ import pytest
 
 from rerank_bench.errors import ComparisonError, DataError, ParseError
 from rerank_bench.evaluation.evaluate import evaluate_reranker
+from rerank_bench.locks import file_lock
 from rerank_bench.ranking import rank_docs
 from rerank_bench.records import VIEWS, CandidateSet
 from rerank_bench.reporting.query_values import read_query_values
 from rerank_bench.reporting.run_folder import RESULT_FILE, DatasetArtifacts, write_run_folder
 from rerank_bench.reporting.stored_result import read_stored_result
-from rerank_bench.storage import file_lock
 
 QRELS = {"q1": {"d1": 1, "d3": 2}, "q,2": {"d2": 1}}
 
