@@ -78,6 +78,12 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def private_bytes() -> int:
+    """Return the resident memory that belongs to no file: without the pages of libraries that were called by now."""
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
+
+
 def num_children() -> int:
     """Return how many child processes of any thread are there, zombies included."""
     tasks = Path("/proc/self/task").iterdir()
@@ -93,6 +99,7 @@ def num_open_figures() -> int:
 
 QUANTITIES: dict[str, Quantity] = {
     "resident memory": Quantity("MB", 1e6, 10.0, lambda _cache, _temp: resident_bytes()),
+    "private memory": Quantity("MB", 1e6, 10.0, lambda _cache, _temp: private_bytes()),
     "heap in use": Quantity("MB", 1e6, 10.0, lambda _cache, _temp: heap_bytes()),
     "Python objects": Quantity("thousand", 1e3, 5.0, lambda _cache, _temp: len(gc.get_objects())),
     "open files": Quantity("", 1.0, 0.5, lambda _cache, _temp: len(list(Path("/proc/self/fd").iterdir())) - 1),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from rerank_bench.errors import EnvironmentMissingError
 from rerank_bench.progress import note
 from rerank_bench.storage import UNWRITABLE, cache_folder
+
+T = TypeVar("T")
 
 LOCK_SECONDS = 60.0
 """How long to wait for another process that holds a file's lock."""
@@ -46,27 +48,47 @@ def file_lock(path: str | Path, *, waits: bool = False) -> Iterator[None]:
         raise
 
 
-@contextlib.contextmanager
-def built_once(name: str) -> Iterator[bool]:
-    """Let one process at a time build what the cache keeps under a name.
+def taken_or_built(
+    path: Path, name: str, find: Callable[[], T | None], build: Callable[[], T], *, says: bool = True
+) -> T:
+    """Return what ``find`` finds, else what ``build`` makes and keeps; of several processes one builds, the others wait.
 
     So the shards of a run do not index one collection side by side.  Where locks cannot be had, each builds its own.
 
-    Yields:
-        Whether another process was waited for, so that it is worth looking again.
+    Args:
+        path: A file that is there, or another one, once somebody has built.
+        name: Of the lock, in the cache folder.
+        find: Returns what is stored; ``None`` where there is nothing, or nothing that can be used.
+        build: Makes it, and stores it.
+        says: Whether a note says that another process is waited for.
     """
+    before = _identity(path)
+    found = find()
+    if found is not None:
+        return found
+    with _building(name, says=says):
+        if _identity(path) != before:
+            found = find()
+        return build() if found is None else found
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _building(name: str, *, says: bool) -> Iterator[None]:
     path = cache_folder() / "locks" / f"{name}.lock"
-    has_waited = False
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, NotImplementedError):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)
-            try:
-                stack.enter_context(lock.acquire(timeout=0))
-            except Timeout:
-                has_waited = True
-                stack.enter_context(_acquire(lock, waits=True))
-        yield has_waited
+            stack.enter_context(_acquire(lock, waits=True) if says else lock.acquire())
+        yield
 
 
 def _acquire(lock: BaseFileLock, *, waits: bool) -> contextlib.AbstractContextManager[Any]:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 from fleet_models import OverlapWorker
 
+from rerank_bench.scoring.ray_serving import DeviceLost
+
 
 class RayError(Exception):
     """As Ray's: a worker is gone."""
@@ -85,6 +87,8 @@ class InProcessRay:
     """A worker that is given this item dies."""
     num_deaths: int = 0
     """Workers that die at a call of ``run``, one after the other."""
+    loses_device: bool = False
+    """They do not die then, but say that CUDA has failed."""
     exceptions: ClassVar[Any] = exceptions
     cloudpickle: ClassVar[Any] = cloudpickle
     answered: list[Reference] = field(default_factory=list)
@@ -137,6 +141,10 @@ class InProcessRay:
             items = [int(item) for batch in reference.arguments[1] for item in batch]
             is_unlucky = self.num_deaths > 0 and self.draw.random() < 0.5
             self.num_deaths -= is_unlucky
+            if (is_unlucky or self.deadly in items) and self.loses_device:
+                reference.answer = DeviceLost("Traceback …\nRuntimeError: CUDA error: an illegal memory access")
+                self.answered.append(reference)
+                return
             if is_unlucky or self.deadly in items:
                 actor.is_dead = True
                 return

@@ -203,7 +203,7 @@ Template = Annotated[
     typer.Option(
         metavar="NAME|FILE",
         help="Prompt of a language model or a classifier: qwen3-reranker, mxbai-rerank-v2, bge-reranker-v2-gemma, monot5, or a text file "
-        "with {query} and {document}; default: what the checkpoint's files say.",
+        "with {query} and {document}; pair: none, for classifiers; default: what the checkpoint's files say.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]

@@ -15,7 +15,7 @@ from rerank_bench.errors import DataError, EnvironmentMissingError
 from rerank_bench.first_stage.analysis import analyzer_versions
 from rerank_bench.first_stage.bm25 import BM25Config
 from rerank_bench.first_stage.candidates import build_bm25_candidates, candidates_fingerprint, check_depth
-from rerank_bench.locks import built_once
+from rerank_bench.locks import taken_or_built
 from rerank_bench.progress import note
 from rerank_bench.provenance import library_versions
 from rerank_bench.records import EMPTY_DOCS, CandidateSet, Dataset
@@ -138,19 +138,16 @@ def cached_list(
     root = Path(folder) if folder is not None else cache_folder() / "candidates"
     key = cache_key(dataset, first_stage, depth, versions)
     place = root / f"{_safe_name(dataset.name)}-{_safe_name(str(first_stage['name']))[:60]}-{key[:16]}"
-    stored = _find_stored(place, dataset)
-    if stored is not None:
-        return stored
-    with built_once(place.name) as has_waited:
-        stored = _find_stored(place, dataset) if has_waited else None
-        if stored is not None:
-            return stored
+
+    def build_and_keep() -> CandidateSet:
         candidates = build()
         try:
             save_candidates(place, dataset, candidates)
         except EnvironmentMissingError as error:  # they were built all the same
             note(f"the candidates of {dataset.name!r} are not kept for the next time: {error}")
-    return candidates
+        return candidates
+
+    return taken_or_built(place / META_NAME, place.name, lambda: _find_stored(place, dataset), build_and_keep)
 
 
 def _find_stored(place: Path, dataset: Dataset) -> CandidateSet | None:

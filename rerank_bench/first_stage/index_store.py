@@ -22,7 +22,7 @@ from rerank_bench.first_stage.analysis import AnalyzerConfig, analyzer_versions
 from rerank_bench.first_stage.bm25 import BM25Config, BM25Index, weigh
 from rerank_bench.first_stage.inverted_index import InvertedIndex, invert
 from rerank_bench.first_stage.tokenization import tokenize_collection
-from rerank_bench.locks import built_once
+from rerank_bench.locks import taken_or_built
 from rerank_bench.progress import note
 from rerank_bench.records import Dataset
 from rerank_bench.storage import atomic_path, cache_folder, fingerprint_json
@@ -61,13 +61,8 @@ def open_index(dataset: Dataset, config: BM25Config, *, min_docs: int = MIN_STOR
         return weigh(invert(tokenize_collection(collection.texts, config.analyzer)), config)
     key = index_key(corpus, len(collection), config.analyzer)
     path = indexes_folder() / f"{key.hex()[:32]}{SUFFIX}"
-    inverted = _find_stored(path, key, dataset.name)
-    if inverted is not None:
-        return weigh(inverted, config)
-    with built_once(path.name) as has_waited:
-        inverted = _find_stored(path, key, dataset.name) if has_waited else None
-        if inverted is not None:
-            return weigh(inverted, config)
+
+    def build() -> InvertedIndex:
         inverted = invert(tokenize_collection(collection.texts, config.analyzer))
         try:
             num_bytes = write_inverted(path, key, inverted)
@@ -75,7 +70,9 @@ def open_index(dataset: Dataset, config: BM25Config, *, min_docs: int = MIN_STOR
             note(f"the index of {dataset.name!r} is not kept for the next time: {error}")
         else:
             note(f"index of {dataset.name!r} kept in {path} ({num_bytes / 1e9:.2f} GB)")
-    return weigh(inverted, config)
+        return inverted
+
+    return weigh(taken_or_built(path, path.name, lambda: _find_stored(path, key, dataset.name), build), config)
 
 
 def _find_stored(path: Path, key: bytes, name: str) -> InvertedIndex | None:

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_bench.errors import ScoringError
-from rerank_bench.locks import built_once
+from rerank_bench.locks import taken_or_built
 from rerank_bench.progress import note
 from rerank_bench.storage import atomic_path, fingerprint_json, write_json
 
@@ -71,22 +72,22 @@ class VectorStore:
         for number, start in enumerate(range(0, self.num_docs, self.chunk_docs)):
             end = min(start + self.chunk_docs, self.num_docs)
             path = self.folder / f"{number:06}.vectors"
-            vectors = _read(path, key, number, end - start, is_checked=number in self._checked)
-            if vectors is None:
-                vectors = self._build(path, number, start, end)
+            vectors = taken_or_built(
+                path,
+                f"{key.hex()[:32]}-{path.name}",
+                partial(_read, path, key, number, end - start, is_checked=number in self._checked),
+                partial(self._build, path, number, start, end),
+                says=number == 0,  # there may be hundreds of chunks
+            )
             self._checked.add(number)
             yield start, vectors
         if self.num_encoded or not (self.folder / META_NAME).exists():
             write_json(self.folder / META_NAME, {**self.about, "docs": self.num_docs, "key": key.hex()})
 
     def _build(self, path: Path, number: int, start: int, end: int) -> NDArray[np.float32]:
-        """Return a chunk that is not stored, and store it, unless another process has done so meanwhile."""
-        with built_once(f"{self.key.hex()[:32]}-{path.name}") as has_waited:
-            vectors = _read(path, self.key, number, end - start, is_checked=False) if has_waited else None
-            if vectors is None:
-                vectors = self._encode(start, end)
-                _write(path, self.key, number, vectors)
-                self.num_encoded += end - start
+        vectors = self._encode(start, end)
+        _write(path, self.key, number, vectors)
+        self.num_encoded += end - start
         return vectors
 
     def _encode(self, start: int, end: int) -> NDArray[np.float32]:

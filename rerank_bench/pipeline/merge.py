@@ -53,6 +53,7 @@ def merge_shards(folder: Path, *, leaderboard: Path | None = None) -> RunReport:
     Raises:
         ComparisonError: Parts are of different models, data, protocols or versions, or of other data than are here now.
         DataError: A part is missing, there twice, damaged, or of another size than its queries.
+        EnvironmentMissingError: The device of a dense first stage is not here.
     """
     parts = _read_parts(folder)
     same = parts[0].meta["same"]

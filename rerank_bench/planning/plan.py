@@ -27,6 +27,8 @@ from rerank_bench.scoring.specs import ModelSpec
 
 COUNTED_PAIRS = 100_000
 """Whose tokens are counted at most, some seconds' work; of more, every n-th query's."""
+LEAST_COUNTED_PAIRS = 1_000
+"""Counted where fewer of those queries' pairs are missing."""
 BYTES_PER_PAIR = 1_800
 """Texts, tokens and tables of a job (docs/experiments.md, "several data sets in one job")."""
 
@@ -114,6 +116,7 @@ def _survey(scorer: LazyScorer, data: Sequence[PlannedData], num_pairs: int) -> 
         pairs = np.stack([np.arange(EXAMPLE_PAIRS), np.zeros(EXAMPLE_PAIRS, dtype=np.int64)], axis=1)
         return _Work(queries, [EXAMPLE_DOC], pairs, EXAMPLE_PAIRS, EXAMPLE_PAIRS + 1, 0, num_pairs / EXAMPLE_PAIRS)
     step = -(-num_here // COUNTED_PAIRS)
+    first_missing: tuple[list[str], list[str], NDArray[np.int64]] | None = None
     queries, docs = [], list[str]()
     counted: list[NDArray[np.int64]] = []
     num_missing = num_texts = num_stored = 0
@@ -126,13 +129,15 @@ def _survey(scorer: LazyScorer, data: Sequence[PlannedData], num_pairs: int) -> 
         num_missing += len(rows)
         num_texts += sum(len(np.unique(work.pairs[rows, side])) for side in (0, 1))
         chosen = rows[work.pairs[rows, 0] % step == 0]  # those of evenly spaced queries
-        if not len(chosen) and not counted:
-            chosen = rows[:COUNTED_PAIRS]
+        if first_missing is None and len(rows):
+            first_missing = work.restricted(rows[:LEAST_COUNTED_PAIRS])
         own_queries, own_docs, pairs = work.restricted(chosen)
         counted.append(pairs + np.asarray([len(queries), len(docs)]))
         queries += own_queries
         docs += own_docs
     pairs = np.concatenate(counted)
+    if first_missing is not None and len(pairs) < len(first_missing[2]):  # nearly all is stored
+        queries, docs, pairs = first_missing
     return _Work(queries, docs, pairs, num_missing, num_texts, num_stored, num_pairs / num_here)
 
 

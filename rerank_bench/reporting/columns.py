@@ -136,7 +136,7 @@ MODEL_COLUMNS = (
     "instruction",
     "prompt_fingerprint",
 )
-"""What makes two rows rows of the same model; baselines leave all but the name empty."""
+"""What makes two rows rows of the same model; baselines leave all but name and family empty."""
 
 KEY_COLUMNS = ("kind", "dataset", *COMPARABILITY_COLUMNS, "view", *MODEL_COLUMNS)
 """A new row replaces the one with the same values here."""

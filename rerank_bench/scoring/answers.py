@@ -14,7 +14,7 @@ from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.st_layout import check_processing
-from rerank_bench.scoring.templates import RECIPES, PromptTemplate, Recipe, chat_template, explicit_template
+from rerank_bench.scoring.templates import PAIR, RECIPES, PromptTemplate, Recipe, chat_template, explicit_template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,7 @@ class Question:
 
 
 CHAT_TEMPLATE = "chat template"
+"""What a result names as the origin of a prompt."""
 
 
 class FoundPrompt(NamedTuple):
@@ -109,6 +110,8 @@ def find_prompt(checkpoint: Checkpoint, config: ScorerConfig, tokenizer: Any) ->
     Raises:
         ConfigError: Template and instruction contradict.
     """
+    if config.template == PAIR:
+        return FoundPrompt(None, None, "", config.instruction, f"--template {PAIR} is for classifiers")
     if config.template is not None:
         template, recipe = explicit_template(config.template, config.instruction)
         source = f"template {config.template}" if recipe else "explicit template"

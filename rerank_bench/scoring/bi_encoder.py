@@ -19,7 +19,7 @@ from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.acceleration import PROBE_PAIRS, accelerate
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.launching import Launched
-from rerank_bench.scoring.loading import apply_lower_case, load_model, load_tokenizer, lower_trunk, resolve_max_length
+from rerank_bench.scoring.loading import load_model, load_tokenizer, lower_trunk, resolve_max_length
 from rerank_bench.scoring.packing import reduction_of
 from rerank_bench.scoring.probing import probe_padding
 from rerank_bench.scoring.runtime import ModelRuntime, takes_type_ids
@@ -82,8 +82,6 @@ class BiEncoderScorer:
         """
         recipe = read_recipe(checkpoint)
         tokenizer = load_tokenizer(checkpoint, config)
-        if checkpoint.st_transformer.get("do_lower_case"):
-            apply_lower_case(tokenizer)
         # A pooler is not part of a bi-encoder: the hidden states are pooled here, so its weights may be absent.
         model = load_model(checkpoint, config, "AutoModel", unused=("pooler.",))
         max_length = resolve_max_length(checkpoint, config, tokenizer, model)

@@ -84,7 +84,7 @@ class Checkpoint:
     st_config: Mapping[str, Any] = field(default_factory=dict)
     """``config_sentence_transformers.json``: prompts, similarity; empty where there is none."""
     st_transformer: Mapping[str, Any] = field(default_factory=dict)
-    """The first of ``TRANSFORMER_SETTINGS``: length, lower-casing, modalities; empty where there is none."""
+    """The first of ``TRANSFORMER_SETTINGS``: length, lower-casing, modalities; empty where there is none, or no ``modules.json``."""
     adapter: Adapter | None = None
     """What is merged into the weights at ``trunk``."""
     base_revision: str | None = None
@@ -204,7 +204,7 @@ def _with_base(own: Checkpoint, adapter: Adapter, *, allow_code: bool) -> Checkp
         config=config,
         modules=modules,
         st_config=st_config,
-        st_transformer=own.st_transformer or _read_transformer_settings(trunk, modules),
+        st_transformer=own.st_transformer or _read_transformer_settings(trunk, _read_modules(folder)),
         base_revision=revision,
     )
 

@@ -23,7 +23,6 @@ from rerank_bench.scoring.late_interaction_items import LateBatch, LateItems, La
 from rerank_bench.scoring.late_interaction_recipe import LateRecipe, projection_modules, read_recipe
 from rerank_bench.scoring.launching import Launched, settle
 from rerank_bench.scoring.loading import (
-    apply_lower_case,
     load_model,
     load_tokenizer,
     num_positions,
@@ -61,8 +60,6 @@ class LateInteractionScorer:
 
         recipe = read_recipe(checkpoint)
         tokenizer = load_tokenizer(checkpoint, config)
-        if checkpoint.st_transformer.get("do_lower_case"):
-            apply_lower_case(tokenizer)
         trunk = load_model(checkpoint, config, "AutoModel", unused=("pooler.",))
         model = TokenEncoder(trunk, _load_projection(checkpoint, recipe)).eval()
         doc_length = resolve_max_length(checkpoint, config, tokenizer, model, stated=recipe.document.length)

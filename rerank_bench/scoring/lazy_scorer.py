@@ -133,7 +133,7 @@ class LazyScorer:
         path = None if self._request is None else scores_folder() / f"{store_key(self.fingerprint)[:32]}.sqlite"
         if self._request is None or path is None or not path.exists():
             return StoredScores.empty(len(work.pairs))
-        with ScoreStore(path, store_key(self.fingerprint), self._request.checkpoint.name) as store:
+        with ScoreStore(path, store_key(self.fingerprint), self._request.checkpoint.name, self._told) as store:
             return store.look_up(hash_texts(work.queries), hash_texts(work.docs), work.pairs)
 
     def score_indexed(
@@ -209,13 +209,11 @@ class LazyScorer:
         """Leave a memo of the model if it was loaded and the memo does not say the same already."""
         if self._loaded is None:
             return
-        known, used = None if self._memo is None else self._memo.batch_tokens, outcome.stats.batch_tokens
-        start = known or cast("Scorer | TextEncoder", self._loaded.scorer).default_batch_tokens
-        has_run_out = self._config.batch_tokens is None and used is not None and used < start  # of memory
+        known = None if self._memo is None else self._memo.batch_tokens
         memo = ModelMemo(
             fingerprint=self._loaded.fingerprint,
             description=self._loaded.scorer.describe(),
-            batch_tokens=used if outcome.stats.is_calibrated or has_run_out else known,
+            batch_tokens=outcome.stats.batch_tokens if outcome.stats.is_calibrated else known,
         )
         if memo != self._memo:
             request.write(memo)

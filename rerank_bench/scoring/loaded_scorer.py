@@ -159,7 +159,8 @@ def _with_options(config: ScorerConfig, options: dict[str, Any]) -> ScorerConfig
 
 
 _FAMILIES_BY_OPTIONS = {
-    ("instruction", "template"): ("causal-lm", "seq2seq", "sequence-classifier"),
+    ("instruction",): ("causal-lm", "seq2seq", "sequence-classifier"),
+    ("template",): ("causal-lm", "seq2seq", "sequence-classifier", "onnx"),
     ("positive_token", "negative_token"): ("causal-lm", "seq2seq"),
     ("positive_label",): LABEL_FAMILIES,
 }

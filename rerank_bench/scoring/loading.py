@@ -80,13 +80,18 @@ def load_tokenizer(checkpoint: Checkpoint, config: ScorerConfig, *, pads_with_eo
             "set pad_token in tokenizer_config.json to the token that the model was trained with"
         )
         raise ScoringError(msg)
+    if checkpoint.st_transformer.get("do_lower_case"):
+        _apply_lower_case(checkpoint.name, tokenizer)
     return tokenizer
 
 
-def apply_lower_case(tokenizer: Any) -> None:
+def _apply_lower_case(name: str, tokenizer: Any) -> None:
     """Let the tokenizer lower-case first, as ``do_lower_case`` in the Sentence Transformers settings asks."""
     from tokenizers import normalizers
 
+    if not tokenizer.is_fast:
+        msg = f"model {name!r}: do_lower_case needs a fast tokenizer (tokenizer.json), which the checkpoint lacks"
+        raise ScoringError(msg)
     backend = tokenizer.backend_tokenizer
     rest = [] if backend.normalizer is None else [backend.normalizer]
     backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
@@ -99,11 +104,12 @@ def restore_buffers(model: Any) -> None:
     ``_init_weights`` fills them, as code written for earlier versions does not.
     """
     import torch
+    from transformers.initialization import no_init_weights
 
     computed = {name for name, _ in model.named_buffers()} - set(model.state_dict())
     if type(model).__module__.startswith("transformers.") or not computed:
         return
-    with quiet_transformers():
+    with quiet_transformers(), no_init_weights():
         fresh = type(model)(model.config)
     with torch.no_grad():
         for name in computed:
@@ -141,10 +147,10 @@ def load_model(checkpoint: Checkpoint, config: ScorerConfig, auto_class: str, *,
                 **({} if num_labels is None else {"num_labels": num_labels}),
                 **code_options(config),
             )
+        restore_buffers(model)
     except (SafetensorError, UnpicklingError, *_FILE_ERRORS) as error:
         msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded: {error}"
         raise ScoringError(msg) from error
-    restore_buffers(model)
     has_other_code = "auto_map" in checkpoint.config and not config.trust_remote_code
     _check_complete(checkpoint, info, unused, replaced=whole_weights(weights), has_other_code=has_other_code)
     if checkpoint.adapter is not None:
@@ -265,7 +271,12 @@ def resolve_max_length(
         ConfigError: More than the position table holds, or nothing says a length.
     """
     positions = num_positions(model)
-    by_files = [checkpoint.st_transformer.get("max_seq_length"), tokenizer.model_max_length]
+    processing = checkpoint.st_transformer.get("processing_kwargs") or {}
+    by_files = [
+        checkpoint.st_transformer.get("max_seq_length"),
+        *((processing.get(part) or {}).get("max_length") for part in ("common", "text")),
+        tokenizer.model_max_length,
+    ]
     stated_lengths = [
         *(by_files if stated is None else [stated]),
         positions,

@@ -20,12 +20,13 @@ from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.devices import default_batch_tokens
 from rerank_bench.scoring.file_fingerprints import FileFingerprints, fingerprint_files
 from rerank_bench.scoring.labels import Labels, read_labels
-from rerank_bench.scoring.loading import apply_lower_case, load_tokenizer, quiet_transformers, resolve_max_length
+from rerank_bench.scoring.loading import load_tokenizer, quiet_transformers, resolve_max_length
 from rerank_bench.scoring.onnx_graph import OnnxGraph, find_graph, graph_files
 from rerank_bench.scoring.pair_assembly import PairTokenizer
 from rerank_bench.scoring.probing import check_padding
 from rerank_bench.scoring.scorer import SCORING_CODE_VERSION, EncodedItems, ScorerConfig
 from rerank_bench.scoring.st_layout import query_prompt, saved_activation
+from rerank_bench.scoring.templates import PAIR
 from rerank_bench.scoring.tokenization import TokenBatch, check_vocabulary
 from rerank_bench.storage import fingerprint_json
 
@@ -61,10 +62,12 @@ class OnnxClassifierScorer:
         path = find_graph(checkpoint.name, checkpoint.trunk)
         graph = OnnxGraph.open(checkpoint.name, path, config.device)
         tokenizer = load_tokenizer(checkpoint, config)
-        if checkpoint.st_transformer.get("do_lower_case"):
-            apply_lower_case(tokenizer)
-        if find_prompt(checkpoint, config, tokenizer).is_expected:
-            msg = f"model {checkpoint.name!r} is handed its pairs in a chat template, which the family onnx does not support"
+        found = find_prompt(checkpoint, config, tokenizer)
+        if found.template is not None or found.is_expected:
+            msg = (
+                f"model {checkpoint.name!r} would be handed its pairs in a prompt, which the family onnx does not support; pass "
+                f"--template {PAIR} if it was trained on pairs as its tokenizer joins them"
+            )
             raise ConfigError(msg)
         skeleton = _read_skeleton(checkpoint)
         max_length = resolve_max_length(checkpoint, config, tokenizer, skeleton)

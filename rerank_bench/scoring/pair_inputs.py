@@ -23,7 +23,7 @@ from rerank_bench.scoring.prompt_assembly import PromptTokenizer
 from rerank_bench.scoring.prompt_items import EncodedPrompts
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.st_layout import query_prompt
-from rerank_bench.scoring.templates import RECIPES
+from rerank_bench.scoring.templates import PAIR, RECIPES
 from rerank_bench.scoring.tokenization import FlatTokens
 
 
@@ -99,6 +99,7 @@ def read_inputs(
 
     Raises:
         ConfigError: The chat template cannot carry a pair, or an instruction has no place.
+        ScoringError: A prompt needs a fast tokenizer, and there is none.
     """
     found = find_prompt(checkpoint, config, tokenizer)
     if found.template is not None:
@@ -107,8 +108,8 @@ def read_inputs(
     if found.is_expected:
         msg = (
             f"model {checkpoint.name!r} would be handed its pairs in a prompt, but {found.why}; pass --template with one "
-            f"of {', '.join(sorted(RECIPES))} if it was trained on it, or with the path of a text file that holds {{query}} "
-            "and {document} as it was trained on them"
+            f"of {', '.join(sorted(RECIPES))} if it was trained on it, {PAIR} if it was trained on pairs as its tokenizer "
+            "joins them, or the path of a text file that holds {query} and {document}"
         )
         raise ConfigError(msg)
     if config.instruction is not None:

@@ -1,4 +1,4 @@
-"""What is tried with a checkpoint when it is loaded: whether padding changes a score, in float32 where that is possible.
+"""What is tried with a checkpoint when it is loaded: whether padding changes a score, for encoders in float32.
 
 Lower precisions round by the shape of a batch, so that a wrong position or padding token may hide behind what they allow.
 The same rounded weights in float32 leave nothing to hide behind.

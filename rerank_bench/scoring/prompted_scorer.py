@@ -89,6 +89,8 @@ class PromptedScorer:
     def checked(self) -> Self:
         """Return the scorer itself, once padding is known to change no score.
 
+        In its own precision: a language model's weights in float32 as well may be more than the memory holds.
+
         Raises:
             ScoringError: It does.
         """

@@ -123,7 +123,7 @@ def _init(ray: Any, **options: Any) -> None:
     try:
         ray.init(**options)
     finally:
-        if handler is not None and threading.current_thread() is threading.main_thread():
+        if callable(handler) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
 
 

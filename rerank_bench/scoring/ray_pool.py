@@ -14,7 +14,7 @@ from rerank_bench.errors import EnvironmentMissingError
 from rerank_bench.scoring.device_worker import Failed, Ready
 from rerank_bench.scoring.multi_device import check_same_model
 from rerank_bench.scoring.ray_cluster import WorkerShape
-from rerank_bench.scoring.ray_serving import RayStart
+from rerank_bench.scoring.ray_serving import DeviceLost, RayStart
 from rerank_bench.scoring.ray_versions import check_versions
 from rerank_bench.scoring.ray_worker import RayWorker
 
@@ -215,6 +215,9 @@ class RayPool:
 
     def _act_on(self, call: _Call, answer: Any) -> None:
         worker = call.worker
+        if isinstance(answer, DeviceLost):  # a lost worker to all, though its process still answers
+            self._lose(worker, RuntimeError(answer.text.strip().rpartition("\n")[2]))
+            return
         if isinstance(answer, Failed):
             self._fail(worker, answer)
         if call.is_asked:

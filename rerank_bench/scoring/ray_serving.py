@@ -7,7 +7,6 @@ everywhere.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -71,6 +70,17 @@ class ItemFailure(NamedTuple):
     """The traceback."""
 
 
+class DeviceLost(NamedTuple):
+    """CUDA has failed in this process: no later call would work, whatever the pair."""
+
+    text: str
+    """The traceback."""
+
+
+_PASSING_CUDA_ERRORS = ("CUBLAS_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_SUPPORTED")
+"""torch says ``CUDA error`` of these as well, but the process can go on."""
+
+
 @dataclass(slots=True, eq=False)
 class ModelServer:
     """One model, and the items of the job that it works on."""
@@ -105,7 +115,7 @@ class ModelServer:
 
         return self._answer(encode)
 
-    def run(self, items: Any, batches: Sequence[NDArray[np.int32]]) -> ChunkResult | ItemFailure | Failed:
+    def run(self, items: Any, batches: Sequence[NDArray[np.int32]]) -> ChunkResult | ItemFailure | DeviceLost | Failed:
         """Run batches of item numbers; the items are fetched once for every job."""
         if items != self._items_key:
             import ray
@@ -113,7 +123,7 @@ class ModelServer:
             self._items, self._items_key = ray.get(items), items
         return self._answer(lambda: self._run(batches))
 
-    def _run(self, batches: Sequence[NDArray[np.int32]]) -> ChunkResult | ItemFailure:
+    def _run(self, batches: Sequence[NDArray[np.int32]]) -> ChunkResult | ItemFailure | DeviceLost:
         started = time.perf_counter()
         queue = LaunchQueue(self._compute)
         outcomes: list[Outcome] = []
@@ -130,8 +140,8 @@ class ModelServer:
             except RerankBenchError:
                 raise
             except Exception as error:  # noqa: BLE001 - a model may raise anything; the pair is what the user can act on
-                _end_if_device_is_lost(error)
-                return self._find_item(batches[at].astype(np.int64), traceback.format_exc())
+                text = traceback.format_exc()
+                return DeviceLost(text) if _is_lasting(error) else self._find_item(batches[at].astype(np.int64), text)
         return ChunkResult(outcomes, time.perf_counter() - started)
 
     def _compute(self, batch: Any) -> Any:
@@ -139,7 +149,7 @@ class ModelServer:
             self.scorer.embed_batch(batch) if isinstance(self.scorer, TextEncoder) else self.scorer.score_batch(batch)
         )
 
-    def _find_item(self, batch: NDArray[np.int64], text: str) -> ItemFailure:
+    def _find_item(self, batch: NDArray[np.int64], text: str) -> ItemFailure | DeviceLost:
         """Return which item of a batch that raised an exception raises one alone."""
         for item in batch:
             queue = LaunchQueue(self._compute)
@@ -147,8 +157,8 @@ class ModelServer:
                 queue.submit(0, self._items.batch(item[None]))
                 queue.collect()
             except Exception as error:  # noqa: BLE001 - as above
-                _end_if_device_is_lost(error)
-                return ItemFailure(item[None], traceback.format_exc())
+                text = traceback.format_exc()
+                return DeviceLost(text) if _is_lasting(error) else ItemFailure(item[None], text)
         return ItemFailure(batch, text)
 
     def _answer(self, action: Callable[[], T]) -> T | Failed:
@@ -182,14 +192,10 @@ class _Notes:
         self.said.append(message)
 
 
-def _end_if_device_is_lost(error: Exception) -> None:
-    """End this process where CUDA has failed in it: no later call would work, whatever the pair.
-
-    To the run this is a lost worker: another one takes over, and a pair that costs three of them is named.
-    """
-    if "CUDA error" in str(error):  # torch's text for every error that stays; memory that runs out is none of them
-        traceback.print_exc()
-        os._exit(1)
+def _is_lasting(error: Exception) -> bool:
+    """Return whether CUDA has failed for good in this process; memory that runs out is no such error."""
+    text = str(error)
+    return "CUDA error" in text and not any(name in text for name in _PASSING_CUDA_ERRORS)
 
 
 def _find_here(message: RayStart) -> Checkpoint:

@@ -17,7 +17,6 @@ from rerank_bench.scoring.checkpoints import Checkpoint, Module
 from rerank_bench.scoring.labels import Labels, read_labels
 from rerank_bench.scoring.launching import Launched
 from rerank_bench.scoring.loading import (
-    apply_lower_case,
     load_model,
     load_tokenizer,
     place_model,
@@ -53,8 +52,6 @@ class SequenceClassifierScorer:
         """
         head = head_modules(checkpoint)
         tokenizer = load_tokenizer(checkpoint, config)
-        if checkpoint.st_transformer.get("do_lower_case"):
-            apply_lower_case(tokenizer)
         model, has_type_ids = _load_classifier(checkpoint, config, head)
         labels = read_labels(checkpoint.name, model.config, config.positive_label)
         max_length = resolve_max_length(checkpoint, config, tokenizer, model)

@@ -29,8 +29,11 @@ _LEGACY_POOLINGS = {
 _HARMLESS_PROCESSING: dict[str, tuple[object, ...]] = {
     "truncation": (True, "longest_first"),
     "padding": (True, "longest"),
+    "padding_side": ("left", "right"),
+    "return_tensors": ("pt",),
+    "logits_to_keep": (0, 1),
 }
-"""What the tokenizer is called with anyway."""
+"""What the tokenizer is called with anyway, or what changes no score."""
 
 
 def head_modules(checkpoint: Checkpoint) -> tuple[Module, ...]:
@@ -114,7 +117,7 @@ def check_processing(checkpoint: Checkpoint, **harmless: object) -> None:
         f"{part}.{key}={value!r}"
         for part in ("common", "text")
         for key, value in (processing.get(part) or {}).items()
-        if value not in known.get(key, ())
+        if key != "max_length" and value not in known.get(key, ())  # the length is obeyed
     ]
     if refused:
         msg = f"model {checkpoint.name!r}: sentence_bert_config.json sets {', '.join(refused)}, which is not supported"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,10 @@ RECIPES: Mapping[str, Recipe] = {
 """Explicit choices only: nothing picks one of them by a model's name."""
 
 
+PAIR = "pair"
+"""The template of a classifier that was trained on query and document as its tokenizer joins two texts."""
+
+
 def read_template(value: str) -> str:
     """Return a ``--template`` value as ``ScorerConfig`` takes it: a name as it is, of a file its text.
 
@@ -120,11 +125,11 @@ def read_template(value: str) -> str:
     Raises:
         ConfigError: Neither a name nor a readable file.
     """
-    if value in RECIPES:
+    if value == PAIR or value in RECIPES:
         return value
     path = Path(value)
     if not path.is_file():
-        msg = f"{describe_unknown('template', [value], RECIPES)}; or the path of a text file"
+        msg = f"{describe_unknown('template', [value], [*RECIPES, PAIR])}; or the path of a text file"
         raise ConfigError(msg)
     try:
         text = path.read_bytes().decode()
@@ -193,8 +198,12 @@ def chat_template(
     """
     if not getattr(tokenizer, "chat_template", None):
         return None, "the tokenizer has no chat template"
+    render = partial(_render, tokenizer, instruction=instruction, options=options, is_structured=False)
     try:
-        rendered = _render(tokenizer, _QUERY, _DOC, instruction, options)
+        rendered = render(_QUERY, _DOC)
+        if _QUERY not in rendered:  # contents are lists of typed parts to some
+            render = partial(_render, tokenizer, instruction=instruction, options=options, is_structured=True)
+            rendered = render(_QUERY, _DOC)
     except Exception as error:  # noqa: BLE001 - a template is code, and may raise whatever it likes
         return None, f"its chat template raises {type(error).__name__}: {error}"
     missing = [name for name, mark in (("query", _QUERY), ("document", _DOC)) if rendered.count(mark) != 1]
@@ -215,11 +224,11 @@ def chat_template(
         middle=middle,
         tail=tail,
         query_first=rendered.index(_QUERY) < rendered.index(_DOC),
-        trims=_render(tokenizer, f" {_QUERY}\n", _DOC, instruction, options) == rendered,
+        trims=render(f" {_QUERY}\n", _DOC) == rendered,
         adds_special_tokens=False,
     )
     for query, doc in _PROBES:
-        if _render(tokenizer, query, doc, instruction, options) != template.fill(query, doc):
+        if render(query, doc) != template.fill(query, doc):
             return None, f"its chat template changes the texts (seen on query {query!r}, document {doc!r})"
     return template, ""
 
@@ -236,10 +245,15 @@ _PROBES = (
 )
 
 
-def _render(tokenizer: Any, query: str, doc: str, instruction: str | None, options: Mapping[str, Any]) -> str:
-    messages = [{"role": "query", "content": query}, {"role": "document", "content": doc}]
-    if instruction:
-        messages.insert(0, {"role": "system", "content": instruction})
+def _render(
+    tokenizer: Any, query: str, doc: str, *, instruction: str | None, options: Mapping[str, Any], is_structured: bool
+) -> str:
+    texts = {"system": instruction, "query": query, "document": doc}
+    messages: list[dict[str, Any]] = [
+        {"role": role, "content": [{"type": "text", "text": text}] if is_structured else text}
+        for role, text in texts.items()
+        if text is not None and (text or role != "system")
+    ]
     return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
 
 

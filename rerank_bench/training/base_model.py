@@ -51,6 +51,9 @@ def load_base(recipe: Recipe) -> tuple[Any, Any, int]:
     checkpoint = find_checkpoint(spec, config)
     check_allowed(checkpoint.name, checkpoint.config, allow_code=recipe.trust_remote_code)
     tokenizer = load_tokenizer(checkpoint, config)
+    if getattr(tokenizer, "chat_template", None):
+        note(f"{checkpoint.name}: trained on query and document alone; the tokenizer's chat template is left out")
+        tokenizer.chat_template = None  # else whoever loads the trained model would put pairs into it
     model = _load_classifier(checkpoint, recipe, config)
     if recipe.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(requires_grad=False)
@@ -78,10 +81,10 @@ def _load_classifier(checkpoint: Checkpoint, recipe: Recipe, config: ScorerConfi
                 **code_options(config),
                 **_dropout_options(checkpoint, recipe, code_options(config)),
             )
+        restore_buffers(model)
     except (ValueError, OSError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
         msg = f"model {checkpoint.name!r} ({checkpoint.architecture}) cannot be loaded for training: {error}"
         raise ScoringError(msg) from error
-    restore_buffers(model)
     absent = [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]
     prefix = f"{model.base_model_prefix}."
     lacking = sorted(key for key in absent if not _is_of_head(key, prefix))

@@ -91,13 +91,30 @@ def test_a_large_run_is_counted_job_by_job(tmp_path: Path, write: Any, monkeypat
     jobs = run_tiny(tmp_path / "model", "--depth", 4)["scoring"]["jobs"]
     assert len(jobs) > 1
     assert found.tokens == sum(job["num_tokens"] for job in jobs)
+    assert found.tokens is not None
+    assert together.tokens is not None
     assert (found.tokens > together.tokens) == (write is write_encoder)
+
+
+def test_the_few_pairs_that_a_stored_run_lacks_are_counted(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though they stand in a later job, and none of them under a query whose pairs would be counted."""
+    run_tiny(model, "--depth", 3)
+    exact = plan_tiny(model, depth=4).models[0]
+    monkeypatch.setattr(plan, "JOB_PAIRS", 5)
+    monkeypatch.setattr(plan, "COUNTED_PAIRS", 1)
+    found = plan_tiny(model, depth=4).models[0]
+    assert exact.pairs - exact.stored_pairs > 0
+    assert (found.pairs, found.stored_pairs) == (exact.pairs, exact.stored_pairs)
+    assert exact.tokens is not None
+    assert found.tokens is not None
+    assert exact.tokens / 4 < found.tokens < 4 * exact.tokens
 
 
 def test_texts_are_not_counted_once_per_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = write_static_embedding(tmp_path / "encoder")
     whole = plan_tiny(encoder, depth=4).models[0]
     monkeypatch.setattr(plan, "COUNTED_PAIRS", 10)  # every third query or so is counted
+    monkeypatch.setattr(plan, "LEAST_COUNTED_PAIRS", 5)
     part = plan_tiny(encoder, depth=4).models[0]
     assert part.measured_pairs < whole.measured_pairs
     assert part.tokens == pytest.approx(whole.tokens, rel=0.25)

@@ -159,6 +159,15 @@ def test_vectors_are_cut_as_the_settings_say(
     assert np.abs(scores - load_scorer(str(plain), device="cpu").score(text_pairs)).max() > 0.01
 
 
+def test_a_length_among_the_processing_settings_counts(encoder: Any, tmp_path: Path) -> None:
+    processing = {"text": {"max_length": 9}, "common": {"return_tensors": "pt"}}
+    folder = changed(encoder("roberta"), tmp_path / "m", "sentence_bert_config.json", processing_kwargs=processing)
+    loaded = load_scorer(str(folder), device="cpu")
+    assert loaded.describe()["max_length"] == 9
+    pairs = [("how to stop a program after some seconds", "sort the list of words in place " * 3)]
+    np.testing.assert_allclose(loaded.score(pairs), peer_scores(folder, pairs), rtol=0, atol=1e-5)
+
+
 def test_settings_under_an_older_name_are_read(encoder: Any, tmp_path: Path) -> None:
     folder = changed(encoder("roberta"), tmp_path / "m", "sentence_bert_config.json", max_seq_length=9)
     (folder / "sentence_bert_config.json").rename(folder / "sentence_roberta_config.json")
@@ -191,8 +200,8 @@ def test_prompts_stand_before_the_texts(prompts: dict[str, str], encoder: Any, t
         ),
         (
             "sentence_bert_config.json",
-            {"processing_kwargs": {"text": {"max_length": 8}}},
-            r"sets text\.max_length=8, which is not supported",
+            {"processing_kwargs": {"text": {"stride": 8}}},
+            r"sets text\.stride=8, which is not supported",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,20 @@ def test_a_logit_score_layout_needs_no_option(instruction: str | None, logit_sco
     assert described["recipe"] == "LogitScore and chat template"
     assert (described["positive_token"], described["negative_token"]) == ("yes", "no")
     assert described["instruction"] == instruction
+
+
+def test_settings_that_change_no_score_are_no_reason_to_refuse(
+    logit_score: Path, tmp_path: Path, text_pairs: Pairs
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(logit_score, folder)
+    path = folder / "sentence_bert_config.json"
+    settings = json.loads(path.read_text())
+    processing = settings.get("processing_kwargs") or {}
+    processing |= {"common": {"return_tensors": "pt"}, "text": {"padding_side": "left", "add_special_tokens": False}}
+    path.write_text(json.dumps(settings | {"processing_kwargs": processing}))
+    expected = load_scorer(str(logit_score), device="cpu").score(text_pairs)
+    assert load_scorer(str(folder), device="cpu").score(text_pairs).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("instruction", [None, "Find the function."])

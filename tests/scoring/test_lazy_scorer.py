@@ -16,7 +16,6 @@ from watcher import Watcher
 
 from rerank_bench import progress
 from rerank_bench.errors import ConfigError, ScoringError
-from rerank_bench.scoring.batching import BatchTooLargeError
 from rerank_bench.scoring.engine_result import EngineResult
 from rerank_bench.scoring.lazy_scorer import LazyScorer, open_scorer
 from rerank_bench.scoring.loaded_scorer import load_scorer
@@ -24,9 +23,7 @@ from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.model_memo import request_model, scores_folder
 from rerank_bench.scoring.score_store import ScoreStore
 from rerank_bench.scoring.scorer import ScorerConfig
-from rerank_bench.scoring.sequence_classifier import SequenceClassifierScorer
 from rerank_bench.scoring.specs import parse_model_spec
-from rerank_bench.scoring.tokenization import TokenBatch
 
 QUERIES = ["stop the program", "sort a list"]
 DOCS = [" ".join(WORDS[number : number + 3 + number % 9]) for number in range(20)]
@@ -51,25 +48,6 @@ def changed_config(folder: Path, **changes: Any) -> Path:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     return folder
-
-
-def test_a_budget_that_memory_did_not_hold_is_not_tried_again(classifier: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    launch = SequenceClassifierScorer.score_batch
-
-    def launch_small(scorer: SequenceClassifierScorer, batch: TokenBatch) -> Any:
-        if batch.attention_mask.sum() > 200:
-            raise BatchTooLargeError
-        return launch(scorer, batch)
-
-    monkeypatch.setattr(SequenceClassifierScorer, "score_batch", launch_small)
-    folder, watcher = classifier("bert"), Watcher()
-    with progress.use_reporter(watcher):
-        assert score(open_tiny(folder)).stats.batch_tokens in range(50, 201)
-        assert [note for note in watcher.notes if "out of memory" in note]
-        watcher.notes.clear()
-        open_tiny(folder).score_indexed(["another query"], DOCS, PAIRS[:20])
-        score(open_tiny(folder, batch_tokens=400, use_store=False))
-    assert len([note for note in watcher.notes if "out of memory" in note]) == 1, "who asks for more gets it"
 
 
 @pytest.mark.parametrize("family", ["classifier", "encoder"])

@@ -18,7 +18,7 @@ from rerank_bench.scoring import acceleration, packed_attention, packing
 from rerank_bench.scoring.acceleration import accelerate
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
 from rerank_bench.scoring.packing import head_reduction
-from rerank_bench.scoring.prepacked import prepack_linears, restore
+from rerank_bench.scoring.prepacked import has_operators, prepack_linears, restore
 
 Make = Callable[..., Path]
 TextPairs = list[tuple[str, str]]
@@ -99,6 +99,8 @@ def test_rows_have_few_lengths_and_what_fills_them_changes_nothing(
     filled = scorer.score(text_pairs)
     for hook in hooks:
         hook.remove()
+    if not has_operators():
+        pytest.skip("this build of torch makes no such kernels")
     assert len(linears) >= 8
     assert lengths <= set(range(32, 192, 32))
     monkeypatch.setattr(packing, "CPU_ROW_TOKENS", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tiny_language_models import CHAT_TEMPLATE, CONVERSATION_TEMPLATE, PLAIN, write_causal_lm
+from transformers import AutoTokenizer
 from watcher import Watcher
 
 from rerank_bench import progress
@@ -99,6 +101,27 @@ def test_a_chat_template_for_conversations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         load_scorer(str(folder), device="cpu")
     load_scorer(str(folder), device="cpu", template="qwen3-reranker")
+
+
+def test_contents_of_typed_parts_are_rendered_as_by_the_peer(tmp_path: Path, text_pairs: Pairs) -> None:
+    template = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content[0].text }}<|im_end|>\n{% endfor %}"
+    folder = write_classifier(tmp_path / "structured", template)
+    loaded = load_scorer(str(folder), device="cpu")
+    np.testing.assert_allclose(loaded.score(text_pairs), peer_scores(folder, text_pairs), rtol=0, atol=1e-4)
+    assert "<|im_start|>query\n{query}<|im_end|>" in loaded.describe()["template"]
+
+
+def test_plain_pairs_on_request(tmp_path: Path, classifier: Any, text_pairs: Pairs) -> None:
+    """Models that were trained before Sentence Transformers used chat templates."""
+    plain, chatty = classifier("bert"), tmp_path / "chatty"
+    shutil.copytree(plain, chatty)
+    tokenizer = AutoTokenizer.from_pretrained(chatty)
+    tokenizer.chat_template = CONVERSATION_TEMPLATE
+    tokenizer.save_pretrained(chatty)
+    with pytest.raises(ConfigError, match=r"pair if it was trained on pairs as its tokenizer joins them"):
+        load_scorer(str(chatty), device="cpu")
+    scores = load_scorer(str(chatty), device="cpu", template="pair").score(text_pairs)
+    assert scores.tolist() == load_scorer(str(plain), device="cpu").score(text_pairs).tolist()
 
 
 def test_two_texts_with_nothing_between_them_are_told(tmp_path: Path) -> None:

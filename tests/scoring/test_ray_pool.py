@@ -50,12 +50,13 @@ def texts(num_docs: int, seed: int = 3) -> tuple[list[str], list[str], Any]:
     budget=st.integers(1, 60),
     chunk_seconds=st.sampled_from([1e-9, 1e-4, 10.0]),
     seed=st.integers(0, 999),
+    loses_device=st.booleans(),
 )
 def test_every_pair_keeps_its_score_whatever_the_order_and_whoever_dies(
-    num_docs: int, num_cores: int, num_deaths: int, budget: int, chunk_seconds: float, seed: int
+    num_docs: int, num_cores: int, num_deaths: int, budget: int, chunk_seconds: float, seed: int, *, loses_device: bool
 ) -> None:
     queries, docs, pairs = texts(num_docs, seed)
-    ray = InProcessRay(num_cores, random.Random(seed), num_deaths=num_deaths)
+    ray = InProcessRay(num_cores, random.Random(seed), num_deaths=num_deaths, loses_device=loses_device)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray_engine, "CHUNK_SECONDS", chunk_seconds)
         scorer = open_fleet(ray, patch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,15 @@ from rerank_bench.scoring.loaded_scorer import load_scorer
 from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.ray_engine import _start_of
 from rerank_bench.scoring.ray_options import RayOptions
-from rerank_bench.scoring.ray_serving import ChunkResult, Encoded, ItemFailure, Loaded, ModelServer, RayStart
+from rerank_bench.scoring.ray_serving import (
+    ChunkResult,
+    DeviceLost,
+    Encoded,
+    ItemFailure,
+    Loaded,
+    ModelServer,
+    RayStart,
+)
 from rerank_bench.scoring.scorer import ScorerConfig
 from rerank_bench.scoring.specs import parse_model_spec
 
@@ -153,15 +160,12 @@ def test_an_exception_is_about_the_batch_that_raises_it_at_its_launch_or_when_it
 
 
 @pytest.mark.parametrize("item", [3, 5])
-def test_a_worker_whose_device_is_lost_ends(item: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No later call would work in that process; for the run it is a lost worker."""
-
-    def end(code: int) -> None:
-        raise SystemExit(code)
-
-    monkeypatch.setattr(os, "_exit", end)
-    with pytest.raises(SystemExit):
-        run_late("CUDA error: an illegal memory access was encountered", [0, 1], [2, item])
+def test_a_device_that_is_lost_is_no_matter_of_the_pair(item: int) -> None:
+    answer = run_late("CUDA error: an illegal memory access was encountered", [0, 1], [2, item])
+    assert isinstance(answer, DeviceLost)
+    assert "illegal memory access" in answer.text
+    passing = run_late("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate", [0, 1], [2, item])
+    assert isinstance(passing, ItemFailure)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: the model would load")

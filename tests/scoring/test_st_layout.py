@@ -272,9 +272,9 @@ def without_its_prompt(folder: Path) -> None:
             r"reads image, expected text",
         ),
         (
-            lambda f: edit(f / "sentence_bert_config.json", processing_kwargs={"text": {"max_length": 8}}),
+            lambda f: edit(f / "sentence_bert_config.json", processing_kwargs={"text": {"stride": 8}}),
             ConfigError,
-            r"sets text\.max_length=8, which is not supported",
+            r"sets text\.stride=8, which is not supported",
         ),
         (
             lambda f: edit(f / "config_sentence_transformers.json", default_prompt_name="web"),

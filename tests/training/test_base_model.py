@@ -15,7 +15,9 @@ import torch
 import transformers
 from loopback_hub import LoopbackHub, use_hub
 from tiny_training import examples_of, pair_rows
+from watcher import Watcher
 
+from rerank_bench import progress
 from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.loaded_scorer import load_scorer
 from rerank_bench.training.base_model import attend_eagerly, head_parameters, load_base
@@ -91,6 +93,27 @@ def test_a_checkpoint_brings_the_pinned_code_along(hub: LoopbackHub, tiny_base: 
         load_scorer(str(tmp_path / commit), device="cpu", trust_remote_code=True).score(pairs) for commit in commits
     )
     assert np.abs(second - first).min() > 2.0  # a step cannot make up for the four between the shifts
+
+
+def test_a_chat_template_is_left_out_of_what_is_trained_without_it(tiny_base: Path, tmp_path: Path) -> None:
+    """Else the trained model would be handed its pairs in the template, or be refused."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    chatty = transformers.AutoTokenizer.from_pretrained(base)
+    chatty.chat_template = "{% for message in messages %}{{ message.role }}: {{ message.content }}{% endfor %}"
+    chatty.save_pretrained(base)
+    pairs, scores = [("stop", "a list"), ("how to", "sort the list")], {}
+    for source in (base, tiny_base):
+        watcher = Watcher()
+        with progress.use_reporter(watcher):
+            model, tokenizer, _ = load_base(recipe_of(source))
+        is_said = any("the tokenizer's chat template is left out" in note for note in watcher.notes)
+        assert is_said == (source is base)
+        trained = tmp_path / f"trained-{source.name}"
+        for part in (model, tokenizer):
+            part.save_pretrained(trained)
+        scores[source] = load_scorer(str(trained), device="cpu").score(pairs).tolist()
+    assert scores[base] == scores[tiny_base]
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
