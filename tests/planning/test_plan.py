@@ -86,7 +86,9 @@ def test_a_large_run_is_counted_job_by_job(tmp_path: Path, write: Any, monkeypat
     """As it is scored: a text that stands in two jobs is encoded in both."""
     together = plan_tiny(write(tmp_path / "model"), depth=4).models[0]
     monkeypatch.setattr(plan, "JOB_PAIRS", 10)
-    monkeypatch.setitem(score_texts.__kwdefaults__, "job_pairs", 10)
+    defaults = score_texts.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "job_pairs", 10)
     found = plan_tiny(tmp_path / "model", depth=4).models[0]
     jobs = run_tiny(tmp_path / "model", "--depth", 4)["scoring"]["jobs"]
     assert len(jobs) > 1
