@@ -148,12 +148,16 @@ def test_nan_logits_name_the_pair(decoder: Any, tmp_path: Path) -> None:
         load_scorer(str(folder), device="cpu", template=PLAIN, **TOKENS).score([("stop", "a list")])
 
 
-def test_options_for_prompts_are_refused_elsewhere(classifier: Any) -> None:
+def test_options_for_prompts_are_refused_elsewhere(classifier: Any, encoder: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"--positive-token, --negative-token is for models of the families causal-lm and seq2seq; "
+    ):
+        load_scorer(str(classifier("bert")), device="cpu", **TOKENS)
     with pytest.raises(
         ConfigError,
-        match=r"--instruction, --positive-token, --negative-token is for models of the families causal-lm and",
+        match=r"--instruction is for models of the families causal-lm and seq2seq and sequence-classifier; ",
     ):
-        load_scorer(str(classifier("bert")), device="cpu", instruction="find", **TOKENS)
+        load_scorer(str(encoder("bert")), device="cpu", instruction="find")
 
 
 def test_a_label_is_refused_where_there_are_none(decoder: Any) -> None:
