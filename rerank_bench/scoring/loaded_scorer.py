@@ -178,7 +178,7 @@ def _check_family_options(checkpoint: Checkpoint, config: ScorerConfig) -> None:
         if given and checkpoint.family not in families:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             msg = (
-                f"{names} is for models of the families {' and '.join(families)}; {checkpoint.name!r} is a "
+                f"{names} is for models of the families {', '.join(families[:-1])} and {families[-1]}; {checkpoint.name!r} is a "
                 f"{checkpoint.family}. Drop it, or run that model apart"
             )
             raise ConfigError(msg)

@@ -155,7 +155,7 @@ def test_options_for_prompts_are_refused_elsewhere(classifier: Any, encoder: Any
         load_scorer(str(classifier("bert")), device="cpu", **TOKENS)
     with pytest.raises(
         ConfigError,
-        match=r"--instruction is for models of the families causal-lm and seq2seq and sequence-classifier; ",
+        match=r"--instruction is for models of the families causal-lm, seq2seq and sequence-classifier; ",
     ):
         load_scorer(str(encoder("bert")), device="cpu", instruction="find")
 
