@@ -84,6 +84,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _building(name: str, *, says: bool) -> Iterator[None]:
     path = cache_folder() / "locks" / f"{name}.lock"
     with contextlib.ExitStack() as stack:
+        # A cache that cannot be written, or a file system without locks: what is built is the same, and built more than once.
         with contextlib.suppress(OSError, NotImplementedError):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def merge_shards(folder: Path, *, leaderboard: Path | None = None) -> RunReport:
     _check_same({"protocol_version": same["protocol_version"]}, here, str(parts[0].path), "this rerank-bench")
     _note_other_versions(same["code"])
     wanted = dict(same["request"])
-    wanted_device = wanted.pop("first_stage_device")
+    device = wanted.pop("first_stage_device")
     config = RunConfig(
         models=(same["model"]["spec"],),
         datasets=tuple(wanted.pop("datasets")),
@@ -70,9 +70,9 @@ def merge_shards(folder: Path, *, leaderboard: Path | None = None) -> RunReport:
         extra_measures=tuple(wanted.pop("extra_measures")),
         out=folder.parent,
         leaderboard=leaderboard,
+        scorer={} if device is None else {"device": _device_of_lists(device, folder)},
         **wanted,
     )
-    config = replace(config, scorer={"device": _device_of_lists(wanted_device, folder)}) if wanted_device else config
     request = resolve_request(config)
     target = find_leaderboard(request)
     check_writable(request.out / RESULT_FILE)

@@ -127,11 +127,12 @@ def _try_packed(
         return None, _first_line(error)
     packed = _with_runtime(scorer, replace(runtime, packed=packed_model))
     try:
-        found = compute(packed, batch)
-        packed_model.body = "runs"  # the one that there is in float32
-        with in_float32(runtime.model):
-            exact = compute(packed, batch)
-        packed_model.body = body
+        found = exact = compute(packed, batch)
+        if not runtime.is_float32:
+            packed_model.body = "runs"  # the one that there is in float32
+            with in_float32(runtime.model):
+                exact = compute(packed, batch)
+            packed_model.body = body
     except _FORWARD_ERRORS as error:
         packed_model.remove()
         return None, _first_line(error)

@@ -81,6 +81,11 @@ def find_question(checkpoint: Checkpoint, config: ScorerConfig, tokenizer: Any, 
     Raises:
         ConfigError: Neither files nor configuration determine it, or they contradict.
     """
+    if config.template == PAIR:
+        msg = (
+            f"--template {PAIR} is for classifiers; {checkpoint.name!r} is asked in words, so name another one or none"
+        )
+        raise ConfigError(msg)
     check_processing(checkpoint, add_special_tokens=False)
     stated = _logit_score(checkpoint)
     found = find_prompt(checkpoint, config, tokenizer)
@@ -111,7 +116,7 @@ def find_prompt(checkpoint: Checkpoint, config: ScorerConfig, tokenizer: Any) ->
         ConfigError: Template and instruction contradict.
     """
     if config.template == PAIR:
-        return FoundPrompt(None, None, "", config.instruction, f"--template {PAIR} is for classifiers")
+        return FoundPrompt(None, None, "", config.instruction)
     if config.template is not None:
         template, recipe = explicit_template(config.template, config.instruction)
         source = f"template {config.template}" if recipe else "explicit template"

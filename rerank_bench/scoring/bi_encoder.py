@@ -19,7 +19,8 @@ from rerank_bench.errors import ConfigError
 from rerank_bench.scoring.acceleration import PROBE_PAIRS, accelerate
 from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.launching import Launched
-from rerank_bench.scoring.loading import load_model, load_tokenizer, lower_trunk, resolve_max_length
+from rerank_bench.scoring.lengths import resolve_max_length
+from rerank_bench.scoring.loading import load_model, load_tokenizer, lower_trunk
 from rerank_bench.scoring.packing import reduction_of
 from rerank_bench.scoring.probing import probe_padding
 from rerank_bench.scoring.runtime import ModelRuntime, takes_type_ids

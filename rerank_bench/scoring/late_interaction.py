@@ -22,13 +22,8 @@ from rerank_bench.scoring.device_copy import to_device
 from rerank_bench.scoring.late_interaction_items import LateBatch, LateItems, LateTokenizer
 from rerank_bench.scoring.late_interaction_recipe import LateRecipe, projection_modules, read_recipe
 from rerank_bench.scoring.launching import Launched, settle
-from rerank_bench.scoring.loading import (
-    load_model,
-    load_tokenizer,
-    num_positions,
-    place_model,
-    resolve_max_length,
-)
+from rerank_bench.scoring.lengths import num_positions, resolve_max_length
+from rerank_bench.scoring.loading import load_model, load_tokenizer, place_model
 from rerank_bench.scoring.max_sim import max_sim
 from rerank_bench.scoring.probing import check_padding
 from rerank_bench.scoring.runtime import ModelRuntime, takes_type_ids

@@ -20,7 +20,8 @@ from rerank_bench.scoring.checkpoints import Checkpoint
 from rerank_bench.scoring.devices import default_batch_tokens
 from rerank_bench.scoring.file_fingerprints import FileFingerprints, fingerprint_files
 from rerank_bench.scoring.labels import Labels, read_labels
-from rerank_bench.scoring.loading import load_tokenizer, quiet_transformers, resolve_max_length
+from rerank_bench.scoring.lengths import resolve_max_length
+from rerank_bench.scoring.loading import load_tokenizer, quiet_transformers
 from rerank_bench.scoring.onnx_graph import OnnxGraph, find_graph, graph_files
 from rerank_bench.scoring.pair_assembly import PairTokenizer
 from rerank_bench.scoring.probing import check_padding

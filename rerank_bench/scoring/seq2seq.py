@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rerank_bench.errors import ScoringError
 from rerank_bench.scoring.answers import find_question, reduce_head
 from rerank_bench.scoring.checkpoints import Checkpoint
-from rerank_bench.scoring.loading import load_model, load_tokenizer, lower_trunk, resolve_max_length
+from rerank_bench.scoring.lengths import resolve_max_length
+from rerank_bench.scoring.loading import load_model, load_tokenizer, lower_trunk
 from rerank_bench.scoring.prompt_assembly import PromptTokenizer
 from rerank_bench.scoring.prompted_scorer import PromptedScorer
 from rerank_bench.scoring.runtime import ModelRuntime

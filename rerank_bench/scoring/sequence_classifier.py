@@ -16,12 +16,8 @@ from rerank_bench.scoring.acceleration import PROBE_PAIRS, accelerate
 from rerank_bench.scoring.checkpoints import Checkpoint, Module
 from rerank_bench.scoring.labels import Labels, read_labels
 from rerank_bench.scoring.launching import Launched
-from rerank_bench.scoring.loading import (
-    load_model,
-    load_tokenizer,
-    place_model,
-    resolve_max_length,
-)
+from rerank_bench.scoring.lengths import resolve_max_length
+from rerank_bench.scoring.loading import load_model, load_tokenizer, place_model
 from rerank_bench.scoring.packing import head_reduction
 from rerank_bench.scoring.pair_inputs import PairInputs, PromptInputs, read_inputs
 from rerank_bench.scoring.probing import probe_padding

@@ -11,13 +11,8 @@ from typing import Any
 from rerank_bench.errors import ConfigError, ScoringError
 from rerank_bench.progress import note
 from rerank_bench.scoring.checkpoints import Checkpoint
-from rerank_bench.scoring.loading import (
-    code_options,
-    load_tokenizer,
-    quiet_transformers,
-    resolve_max_length,
-    restore_buffers,
-)
+from rerank_bench.scoring.lengths import resolve_max_length
+from rerank_bench.scoring.loading import code_options, load_tokenizer, quiet_transformers, restore_buffers
 from rerank_bench.scoring.model_files import find_checkpoint
 from rerank_bench.scoring.remote_code import check_allowed
 from rerank_bench.scoring.scorer import ScorerConfig

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_language_models import CHAT_TEMPLATE, CONVERSATION_TEMPLATE, PLAIN, TOKENS, copied
+from tiny_language_models import CHAT_TEMPLATE, CONVERSATION_TEMPLATE, PLAIN, TOKENS, copied, write_seq2seq
 
 from rerank_bench.errors import ConfigError, InvalidScoreError, ScoringError
 from rerank_bench.scoring.loaded_scorer import load_scorer
@@ -158,6 +158,12 @@ def test_options_for_prompts_are_refused_elsewhere(classifier: Any, encoder: Any
         match=r"--instruction is for models of the families causal-lm, seq2seq and sequence-classifier; ",
     ):
         load_scorer(str(encoder("bert")), device="cpu", instruction="find")
+
+
+def test_plain_pairs_are_for_classifiers(decoder: Any, tmp_path: Path) -> None:
+    for folder in (decoder("qwen3"), write_seq2seq(tmp_path / "t5")):  # the latter has a prompt without being asked
+        with pytest.raises(ConfigError, match=r"--template pair is for classifiers; .* is asked in words"):
+            load_scorer(str(folder), device="cpu", template="pair")
 
 
 def test_a_label_is_refused_where_there_are_none(decoder: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 from loopback_hub import LoopbackHub, use_hub
 from tiny_graphs import export_graph, move_tensors_out, write_mean_graph
 from tiny_models import SEQUENCE_CLASSIFIERS
+from transformers import AutoTokenizer
 
 from rerank_bench.errors import ConfigError, EnvironmentMissingError, ScoringError
 from rerank_bench.scoring.loaded_scorer import LoadedScorer, load_scorer
@@ -68,6 +69,18 @@ def test_a_graph_scores_as_its_checkpoint_does(architecture: str, graphs: Any, t
     rows = np.repeat(np.arange(8)[:, None], 2, axis=1)
     tokens = [scorer.scorer.encode(queries, docs, rows).batch(np.arange(8)) for scorer in (ours, weights)]  # type: ignore[union-attr]  # both read pairs
     np.testing.assert_array_equal(tokens[0].input_ids, tokens[1].input_ids)
+
+
+def test_a_chat_template_is_refused_and_plain_pairs_are_scored_on_request(graphs: Any, tmp_path: Path) -> None:
+    plain, chatty = graphs("bert"), tmp_path / "chatty"
+    shutil.copytree(plain, chatty)
+    tokenizer = AutoTokenizer.from_pretrained(chatty)
+    tokenizer.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    tokenizer.save_pretrained(chatty)
+    with pytest.raises(ConfigError, match=r"in a prompt, which the family onnx does not support; pass --template pair"):
+        load(chatty)
+    pairs = [("stop", "a list"), ("how to", "sort the list")]
+    assert load(chatty, template="pair").score(pairs).tolist() == load(plain).score(pairs).tolist()
 
 
 def test_a_graph_has_as_many_threads_as_torch(graphs: Any) -> None:
